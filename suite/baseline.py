@@ -1,0 +1,61 @@
+"""Full-precision starting points: trained once per description, shared by every trial that describes the same one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from suite.config import Trial
+from suite.data import DataSource
+from suite.ledger import Ledger, OpenAttempt, Work
+from suite.methods import FullPrecision
+from suite.nets import load_published
+from suite.pack.store import save_network, verify
+from suite.session import Session
+
+POLL = 0.5  # seconds between looks at a baseline that somebody else is making
+
+
+def obtain_baseline(trial: Trial, ledger: Ledger, source: DataSource, data_root: Path, asker: OpenAttempt) -> Work:
+    """The trial's finished baseline: found, made here, or waited for while another process makes it."""
+    work = ledger.baseline(trial.baseline_id)
+    while work.result() is None:
+        attempt = work.try_claim(trial.baseline_config())
+        if attempt is not None:
+            asker.say(f"making baseline {work.id}")
+            with attempt.running():
+                attempt.finish(_make(trial, source, data_root, attempt))
+        else:
+            time.sleep(POLL)
+            asker.check()
+    return work
+
+
+def _make(trial: Trial, source: DataSource, data_root: Path, attempt: OpenAttempt) -> dict[str, Any]:
+    used: dict[str, str] = {}
+
+    def begin(model: nn.Module) -> None:
+        if trial.baseline.weights == "published":
+            used["weights_sha256"] = load_published(model, trial.network, data_root)
+            attempt.say(f"published weights, sha256 {used['weights_sha256']}")
+
+    session = Session(trial, FullPrecision(), attempt, source, begin)
+    steps = session.data.steps(trial.baseline)
+    session.train(trial.baseline, steps, steps)
+    session.position.step = steps
+    metrics = asdict(session.evaluate())
+    attempt.emit("final", step=steps, **metrics)
+    save_network(attempt.work.model, session.model, {})
+    verify(attempt.work.model, session.model)
+    return {
+        "baseline": attempt.work.id,
+        "config": trial.baseline_config(),
+        "metrics": metrics,
+        "cost": session.cost(),
+        "data_sha256": source.fingerprint,
+        **used,
+    }

@@ -1,0 +1,155 @@
+"""A trial: everything that decides its outcome, frozen, typed, strict. Its identity is the hash of its canonical form.
+
+All defaults of a sweep file are the defaults of the fields here and of the methods' own options (suite/methods).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from suite.data import DATASETS
+from suite.errors import choices
+from suite.methods import AnyMethod
+from suite.nets import NETWORKS, layer_names
+
+SCHEMA = 1  # of the canonical form; raising it gives every trial a new identity
+NOT_IDENTITY = {"runtime"}  # fields that cannot change the outcome
+
+
+def _known(name: str, registry: dict[str, Any], what: str) -> str:
+    if name not in registry:
+        raise ValueError(f"unknown {what} {name!r}{choices(name, registry)}")
+    return name
+
+
+NetworkName = Annotated[
+    str, AfterValidator(lambda name: _known(name, NETWORKS, "network")), Field(json_schema_extra={"enum": [*NETWORKS]})
+]
+DataName = Annotated[
+    str, AfterValidator(lambda name: _known(name, DATASETS, "data set")), Field(json_schema_extra={"enum": [*DATASETS]})
+]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, values cannot change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(Strict):
+    """How to train. The learning rate starts anew whenever training starts."""
+
+    epochs: float = Field(10, ge=0)
+    batch_size: int = Field(128, ge=1)
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = Field(0.05, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD; Adam has its own.")
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["constant", "step", "cosine"] = "cosine"
+    milestones: tuple[float, ...] = Field((0.5, 0.75), description="step: where the rate falls, as fractions of the training.")
+    gamma: float = Field(0.1, gt=0, description="step: factor at each milestone.")
+
+
+class Baseline(Recipe):
+    """The full-precision starting point, trained once for all trials that describe it alike."""
+
+    weights: Literal["random", "published"] = Field(
+        "random", description="Where training starts; published: weights that lie below the data root."
+    )
+
+
+class Retrain(Recipe):
+    """Re-training between the stages of a method."""
+
+    epochs: float = Field(3, ge=0)
+    learning_rate: float = Field(0.01, gt=0)
+    budget: Literal["stage", "trial"] = Field(
+        "stage",
+        description="Whether `epochs` is spent at every stage (as published) or is shared equally by all stages of a trial, "
+        "so that methods with different numbers of stages train equally long.",
+    )
+
+
+class Runtime(Strict):
+    """How to run, without any influence on the outcome: not part of a trial's identity."""
+
+    checkpoint_seconds: float = Field(30, gt=0, description="Time between checkpoints, at step boundaries.")
+    log_steps: int = Field(20, ge=1, description="Training steps per recorded point.")
+
+
+class Trial(Strict):
+    """One run: a network trained on data, quantized by a method, with one seed."""
+
+    network: NetworkName
+    data: DataName
+    method: AnyMethod
+    seed: int = Field(0, ge=0)
+    baseline: Baseline = Baseline()
+    retrain: Retrain = Retrain()
+    holdout: int = Field(
+        256, ge=1, description="Training images set aside for measuring the loss of partitions; never trained on."
+    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of activations; bfloat16 by autocast.")
+    channels_last: bool = Field(False, description="Memory layout; pays for convolutions on most machines.")
+    compile: bool = Field(False, description="torch.compile; pays on CUDA for long trials.")
+    threads: int = Field(1, ge=1, description="CPU threads of torch; part of the identity, as sums depend on it.")
+    runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.method.stages(len(self.method.select(self.layer_names())))
+        return self
+
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of all layers of the network that could be quantized."""
+        info = DATASETS[self.data]
+        return layer_names(self.network, info.channels, info.size, info.classes)
+
+    def config(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return self.model_dump(mode="json")
+
+    @property
+    def title(self) -> str:
+        """The method's name in tables."""
+        return self.method.title
+
+    @property
+    def label(self) -> str:
+        """Short name for people: "lenet5 digits SLQ 5b loss s0"."""
+        return f"{self.network} {self.data} {self.method.label} s{self.seed}"
+
+    @property
+    def id(self) -> str:
+        """Readable prefix and hash: two trials have the same id exactly if they are the same experiment."""
+        canonical = {k: v for k, v in self.config().items() if k not in NOT_IDENTITY}
+        return f"{slug(self.method.label)}-{self.network}-{self.data}-s{self.seed}-{digest(canonical)}"
+
+    def baseline_config(self) -> dict[str, Any]:
+        """Everything that decides the baseline. Published weights that are not trained further are the same for every seed."""
+        whole = self.config()
+        shared = ("network", "data", "baseline", "seed", "holdout", "precision", "channels_last", "compile", "threads")
+        seed = self.seed if self.baseline.epochs or self.baseline.weights == "random" else 0
+        return {name: whole[name] for name in shared} | {"seed": seed}
+
+    @property
+    def baseline_id(self) -> str:
+        """Identity of the baseline: a readable prefix and the hash of `baseline_config`."""
+        config = self.baseline_config()
+        return f"{self.network}-{self.data}-s{config['seed']}-{digest(config)}"
+
+
+def slug(text: str) -> str:
+    """Lower case, with dashes for all but letters, digits and dots."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def digest(config: dict[str, Any]) -> str:
+    """First 10 hexadecimal digits of the hash of a configuration in canonical form."""
+    canonical = json.dumps({"schema": SCHEMA, **config}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]

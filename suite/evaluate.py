@@ -1,0 +1,65 @@
+"""How good a network is: accuracy on the test images, loss on the images held out from training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from suite.data import BatchRequest, DataSource
+from suite.train import Compute, TrainingData
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Accuracies as fractions, mean cross-entropy in nats."""
+
+    top1: float
+    top5: float
+    loss: float
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, source: DataSource, compute: Compute) -> Metrics:
+    """Metrics on all test images."""
+    model.eval()
+    requests = [BatchRequest(part, None) for part in torch.arange(source.count("test")).split(BATCH)]
+    sums = torch.zeros(3, dtype=torch.float64, device=compute.device)
+    for images, labels in source.batches("test", requests, compute.device):
+        with compute.autocast():
+            logits = model(images).float()
+        sums += _sums(logits, labels)
+    top1, top5, loss = (sums / source.count("test")).tolist()
+    return Metrics(top1, top5, loss)
+
+
+def _sums(logits: Tensor, labels: Tensor) -> Tensor:
+    """Correct at 1, correct at 5, and summed loss, float64 (3,)."""
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    hits = best == labels[:, None]
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    return torch.stack([hits[:, 0].sum().double(), hits.sum().double(), loss.double()])
+
+
+class HeldOutLoss:
+    """Mean loss on the held-out training images, decoded once and kept on the device: it is asked for many times."""
+
+    def __init__(self, model: nn.Module, data: TrainingData, compute: Compute) -> None:
+        self._model, self._compute = model, compute
+        requests = [BatchRequest(part, None) for part in data.held_out.split(BATCH)]
+        self._batches = list(data.source.batches("train", requests, compute.device))
+
+    @torch.inference_mode()
+    def __call__(self) -> float:
+        self._model.eval()
+        total, count = 0.0, 0
+        for images, labels in self._batches:
+            with self._compute.autocast():
+                logits = self._model(images).float()
+            total += float(F.cross_entropy(logits, labels, reduction="sum").double())
+            count += len(labels)
+        return total / count

@@ -1,0 +1,251 @@
+"""The ledger: folders of plain files that hold everything a sweep did. MLflow and the tables are projections of it.
+
+    <root>/<sweep>/plan.json
+    <root>/<sweep>/trials/<trial id>/config.json
+                                    /attempts/<n>/{claim.json, events.jsonl, provenance.json, log.txt}
+                                    /checkpoint.pt      last good state
+                                    /model.safetensors  the quantized network
+                                    /result.json        written once, last
+    <root>/baselines/<id>/...                           the same, for full-precision starting points
+
+Success is `result.json` and nothing else. Reading never changes anything. An attempt's files are written by its owner only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from suite import claim
+from suite.errors import UserError
+from suite.files import fsync, read_json, write_json
+
+SCHEMA = 1  # of every JSON file in the ledger
+TRIALS = "trials"
+
+Event = dict[str, Any]
+
+
+class State(StrEnum):
+    """What the files of a piece of work say about it."""
+
+    NEW = "new"  # nobody has tried
+    RUNNING = "running"  # claimed, and the owner may be alive
+    DONE = "done"  # result.json is there
+    FAILED = "failed"  # the last attempt ended with an error
+    LOST = "lost"  # the last attempt stopped without saying why (killed, node failure) or was interrupted
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a piece of work; `path` is `.../attempts/<n>`."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.path.name)
+
+    def events(self) -> list[Event]:
+        """All events so far, oldest first. A line cut short by a crash is left out."""
+        try:
+            lines = (self.path / "events.jsonl").read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        return [event for line in lines if (event := _parse(line)) is not None]
+
+    def newest(self, kind: str | None = None) -> Event | None:
+        """The last event (of one kind) among the last few kilobytes, without reading a long file."""
+        try:
+            with (self.path / "events.jsonl").open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(max(0, size - 16_384))
+                lines = file.read().split(b"\n")
+        except FileNotFoundError:
+            return None
+        events = (event for line in reversed(lines) if (event := _parse(line)) is not None)
+        return next((event for event in events if kind in (None, event["event"])), None)
+
+    def is_live(self) -> bool:
+        return claim.is_live(self.path)
+
+    def provenance(self) -> dict[str, Any]:
+        return read_json(self.path / "provenance.json") or {}
+
+    def log(self) -> str:
+        file = self.path / "log.txt"
+        return file.read_text() if file.exists() else ""
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A trial's or a baseline's folder."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    def config(self) -> dict[str, Any]:
+        return read_json(self.path / "config.json") or {}
+
+    def result(self) -> dict[str, Any] | None:
+        """The result, or None while there is none. Raises `UserError` for the result of a newer version."""
+        result: dict[str, Any] | None = read_json(self.path / "result.json")
+        if result is not None and result["schema"] > SCHEMA:
+            raise UserError(
+                f"{self.path / 'result.json'} has schema {result['schema']}, this version reads up to {SCHEMA}; update slq"
+            )
+        return result
+
+    def attempts(self) -> list[Attempt]:
+        """All attempts, oldest first."""
+        folder = self.path / "attempts"
+        return [Attempt(folder / str(n)) for n in range(1, claim.last_attempt(folder) + 1)]
+
+    def newest_attempt(self) -> Attempt | None:
+        folder = self.path / "attempts"
+        last = claim.last_attempt(folder)
+        return Attempt(folder / str(last)) if last else None
+
+    def state(self) -> State:
+        if (self.path / "result.json").exists():
+            return State.DONE
+        attempt = self.newest_attempt()
+        if attempt is None:
+            return State.NEW
+        if attempt.is_live():
+            return State.RUNNING
+        end = attempt.newest("end")
+        return State.FAILED if end is not None and end["outcome"] == "failed" else State.LOST
+
+    def failures(self) -> int:
+        """How many attempts ended with an error of their own; lost and interrupted ones do not count."""
+        ends = (attempt.newest("end") for attempt in self.attempts())
+        return sum(end is not None and end["outcome"] == "failed" for end in ends)
+
+    def why_failed(self) -> str:
+        """Last error message of the newest attempt, "" if it did not fail."""
+        attempt = self.newest_attempt()
+        end = attempt.newest("end") if attempt else None
+        return str(end.get("error", "")) if end else ""
+
+    def try_claim(self, config: dict[str, Any]) -> OpenAttempt | None:
+        """Begin the next attempt, or None if the work is done, is being done, or somebody was faster."""
+        if self.state() in (State.DONE, State.RUNNING):
+            return None
+        held = claim.try_claim(self.path / "attempts")
+        if held is None:
+            return None
+        if (self.path / "result.json").exists():  # somebody finished between our look and our claim
+            shutil.rmtree(held.attempt)
+            return None
+        if not (self.path / "config.json").exists():
+            write_json(self.path / "config.json", {"schema": SCHEMA, **config})
+        return OpenAttempt(self, held)
+
+
+class OpenAttempt:
+    """The writer's side of an attempt: the only place from which a work's files are written."""
+
+    def __init__(self, work: Work, held: claim.Claim) -> None:
+        self.work = work
+        self.path = held.attempt
+        self.number = held.number
+        self._claim = held
+        self._events = (self.path / "events.jsonl").open("ab", buffering=0)
+        self._log = (self.path / "log.txt").open("a", buffering=1)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Append one event. One unbuffered write a line: a kill cuts at most the last line."""
+        event = {"t": round(time.time(), 3), "event": kind, **fields}
+        self._events.write(json.dumps(event, allow_nan=False).encode() + b"\n")
+
+    def say(self, text: str) -> None:
+        """Append a line for people to the attempt's log."""
+        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+    def check(self) -> None:
+        """Raise `claim.SupersededError` if somebody else has taken the work over."""
+        self._claim.check()
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result: from here on the work is done."""
+        self.check()
+        write_json(self.work.path / "result.json", {"schema": SCHEMA, **result})
+        self.work.checkpoint.unlink(missing_ok=True)
+
+    @contextmanager
+    def running(self) -> Iterator[OpenAttempt]:
+        """Hold the claim, and record how the attempt ends. Exceptions pass through after they have been recorded."""
+        try:
+            with self._claim:
+                self.emit("start", attempt=self.number)
+                yield self
+            self._end("done")
+        except claim.SupersededError as error:
+            self._end("superseded", error=str(error))
+            raise
+        except Exception as error:
+            self.say(traceback.format_exc())
+            self._end("failed", error=f"{type(error).__name__}: {error}"[:2000])
+            raise
+        except BaseException as error:  # KeyboardInterrupt, SystemExit: somebody stopped it, the work itself is fine
+            self._end("interrupted", error=type(error).__name__)
+            raise
+        finally:
+            self._events.close()
+            self._log.close()
+
+    def _end(self, outcome: str, **fields: Any) -> None:
+        self.emit("end", outcome=outcome, **fields)
+        fsync(self.path / "events.jsonl")
+        claim.release(self.path)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All work of one sweep below `root`; baselines are shared by all sweeps of the root."""
+
+    root: Path
+    sweep: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.sweep
+
+    def trial(self, identity: str) -> Work:
+        return Work(self.path / TRIALS / identity)
+
+    def trials(self) -> list[Work]:
+        """Every trial folder there is, planned or not, in the order of their names."""
+        folder = self.path / TRIALS
+        return [Work(p) for p in sorted(folder.iterdir()) if p.is_dir()] if folder.is_dir() else []
+
+    def baseline(self, identity: str) -> Work:
+        return Work(self.root / "baselines" / identity)

@@ -1,0 +1,104 @@
+"""What a quantization method is: typed options plus a sequence of stages, each of which snaps and freezes some weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from suite.quant.layer import Layer
+
+
+@dataclass
+class Net:
+    """A network as a method sees it."""
+
+    layers: dict[str, Layer]  # what this method quantizes, by name, in network order
+    loss: Callable[[], float]  # mean loss on held-out training images, with the weights as they are at the moment
+    seed: int  # of the trial
+    memory: dict[str, Any] = field(default_factory=dict)  # JSON values a method keeps from stage to stage
+
+    def generator(self, *purpose: int) -> torch.Generator:
+        """Randomness that depends on the trial's seed and the purpose only."""
+        state = self.seed
+        for number in purpose:
+            state = (state * 1_000_003 + number + 1) % 2**63
+        return torch.Generator().manual_seed(state)
+
+    def loss_if_snapped(self, name: str, clusters: torch.Tensor) -> float:
+        """The loss with these clusters, (K,) bool, of one layer set to their centres and all else as it is."""
+        layer = self.layers[name]
+        before = layer.weight.detach().clone()
+        layer.snap(clusters)
+        try:
+            return self.loss()
+        finally:
+            layer.weight.data.copy_(before)
+
+
+class Method(BaseModel):
+    """Base of all methods. A subclass is its own configuration: its fields are the options of a sweep file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: ClassVar[str]  # in tables
+
+    @property
+    def label(self) -> str:
+        """Short name of this configuration for people: "SLQ 5b loss"."""
+        return self.title
+
+    def select(self, names: Sequence[str]) -> list[str]:
+        """Which of a network's layers, in network order, this method quantizes."""
+        return []
+
+    def trains(self, parameter: str, *, is_bias: bool, is_norm: bool) -> bool:
+        """Whether re-training may move a parameter that is not a quantized weight."""
+        return True
+
+    def stages(self, layers: int) -> int:
+        """How many times `quantize` is called for a network with this many selected layers.
+
+        Raises:
+            ValueError: if the options are impossible for such a network.
+        """
+        return 0
+
+    def quantize(self, stage: int, net: Net) -> dict[str, Any]:
+        """Carry out stage 0, 1, ...: move centres, snap and freeze weights. Between stages the free weights are re-trained.
+
+        Returns what was decided and why, as JSON values, for the record.
+        """
+        raise LookupError(f"{self.name} has no stage {stage}")
+
+
+class FreezeMethod(Method):
+    """Options shared by the methods that freeze clusters of weights and re-train the rest."""
+
+    quantize_first: bool = Field(True, description="Quantize the network's first layer.")
+    quantize_last: bool = Field(True, description="Quantize the last layer (released: AlexNet yes, ResNet-18 no).")
+    train_biases: bool = Field(True, description="Re-train biases (released code: frozen, its older copy: trained).")
+    train_batchnorm: bool = Field(
+        True, description="Re-train batch-norm scales and shifts; the running statistics always follow the data."
+    )
+
+    def select(self, names: Sequence[str]) -> list[str]:
+        last = len(names) - 1
+        return [n for i, n in enumerate(names) if (i > 0 or self.quantize_first) and (i < last or self.quantize_last)]
+
+    def trains(self, parameter: str, *, is_bias: bool, is_norm: bool) -> bool:
+        return self.train_batchnorm if is_norm else (self.train_biases or not is_bias)
+
+
+def check_schedule(schedule: Sequence[int], clusters: int) -> None:
+    """A schedule lists how many clusters are fixed after each stage. Raises `ValueError` unless it rises and ends with all."""
+    rising = all(a < b for a, b in zip((0, *schedule), schedule, strict=False))
+    if not schedule or not rising or schedule[-1] != clusters:
+        raise ValueError(
+            f"schedule {list(schedule)} is impossible: it lists the clusters fixed after each stage, must rise from at least 1 "
+            f"and end with all {clusters} clusters"
+        )

@@ -1,0 +1,37 @@
+"""Plain k-means without re-training: the floor of every table."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from suite.methods.base import FreezeMethod, Net
+from suite.quant.init import INITS, codebook_size
+from suite.quant.lloyd import Sorted
+
+
+class KMeans(FreezeMethod):
+    """Each layer gets K = 2^(b-1)+1 free centres by Lloyd's algorithm; every weight takes its centre's value."""
+
+    name: Literal["kmeans"] = "kmeans"
+    title: ClassVar[str] = "k-means"
+    bits: int = Field(ge=2, le=8, description="Bits per weight; K = 2^(bits-1)+1 centres, as in SLQ.")
+    init: Literal["ladder", "kmeans++", "quantile", "linear"] = Field("kmeans++", description="Start of the centres.")
+    rounds: int = Field(300, ge=1, description="At most so many Lloyd rounds.")
+
+    @property
+    def label(self) -> str:
+        return f"k-means {self.bits}b"
+
+    def stages(self, layers: int) -> int:
+        return 1
+
+    def quantize(self, stage: int, net: Net) -> dict[str, Any]:
+        everything = torch.ones(codebook_size(self.bits), dtype=torch.bool)
+        for number, layer in enumerate(net.layers.values()):
+            layer.start(INITS[self.init](Sorted.of(layer.weight), len(everything), net.generator(number)))
+            layer.recluster(movable=everything, rounds=self.rounds)
+            layer.fix(everything)
+        return {"clusters": len(everything)}

@@ -1,0 +1,1 @@
+"""The quantized network as a file, and what it takes in bits."""

@@ -1,0 +1,76 @@
+"""Where the centres of a layer's codebook start. Every start returns float64 (K,), zero first, then larger magnitudes first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from suite.quant.lloyd import Sorted
+
+
+def codebook_size(bits: int) -> int:
+    """K = 2^(b-1) + 1, the sizes of SLQ and INQ: 17, 9, 5, 3 at 5, 4, 3, 2 bits (SLQ released code)."""
+    return int(2 ** (bits - 1)) + 1
+
+
+def ladder(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """0, +m, -m, +m/2, -m/2, ... with m = 2^floor(log2 max|w|) (SLQ released code). `k` is odd."""
+    largest = float(values.values[[0, -1]].abs().max())
+    m = 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 0.0
+    steps = [sign * m / 2**j for j in range(k // 2) for sign in (1, -1)]
+    return torch.tensor([0.0, *steps], dtype=torch.float64)
+
+
+def quantile(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """The middles of k equally populated slices."""
+    position = (torch.arange(k) + 0.5) / k * len(values.values)
+    return _with_zero(values.values[position.long()])
+
+
+def linear(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """Equally spaced from the smallest to the largest weight (Deep Compression, section 3.2)."""
+    low, high = values.values[[0, -1]].tolist()
+    return _with_zero(torch.linspace(low, high, k, dtype=torch.float64))
+
+
+def kmeanspp(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """k-means++ from a first centre at zero: each next one is drawn with probability proportional to squared distance.
+
+    Source: Arthur and Vassilvitskii 2007, section 2.2. Once no value is away from a centre, the rest are zeros.
+    """
+    chosen = [0.0]
+    distance = values.values.square()
+    for _ in range(k - 1):
+        total = distance.cumsum(0)
+        if total[-1] <= 0:
+            break
+        draw = torch.rand(1, generator=generator, dtype=torch.float64) * total[-1]
+        index = int(torch.searchsorted(total, draw, right=True).clamp(max=len(total) - 1))
+        chosen.append(float(values.values[index]))
+        distance = torch.minimum(distance, (values.values - chosen[-1]).square())
+    return _ordered(torch.tensor(chosen + [0.0] * (k - len(chosen)), dtype=torch.float64))
+
+
+def _with_zero(centres: Tensor) -> Tensor:
+    """Replace the centre nearest to zero by zero."""
+    centres = centres.clone()
+    centres[centres.abs().argmin()] = 0.0
+    return _ordered(centres)
+
+
+def _ordered(centres: Tensor) -> Tensor:
+    """Zero first, then by falling magnitude, positive before negative: the order of the released ladder."""
+    zero = int(centres.abs().argmin())
+    rest = torch.cat([centres[:zero], centres[zero + 1 :]]).tolist()
+    return torch.tensor([0.0, *sorted(rest, key=lambda c: (-abs(c), c < 0))], dtype=torch.float64)
+
+
+INITS: dict[str, Callable[[Sorted, int, torch.Generator], Tensor]] = {
+    "ladder": ladder,
+    "kmeans++": kmeanspp,
+    "quantile": quantile,
+    "linear": linear,
+}

@@ -1,0 +1,157 @@
+"""One piece of work while it runs: network, data, position, and the saving and resuming of all that. Baselines and trials share it."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from suite import checkpoint
+from suite.checkpoint import Checkpoint, Position
+from suite.config import Recipe, Trial
+from suite.data import DataSource
+from suite.evaluate import Metrics, evaluate
+from suite.ledger import OpenAttempt
+from suite.methods import Method
+from suite.nets import build_network, quantizable
+from suite.provenance import record
+from suite.quant.layer import Layer
+from suite.train import Compute, Frozen, Phase, TrainingData, make_deterministic, make_optimizer, train, trainable
+
+
+class Session:
+    """State of a running baseline or trial; picks up the last checkpoint if there is one."""
+
+    def __init__(
+        self, trial: Trial, method: Method, attempt: OpenAttempt, source: DataSource, begin: Callable[[nn.Module], object]
+    ) -> None:
+        """`begin(model)` gives a freshly built network its starting weights; it is not called when resuming."""
+        make_deterministic(trial.threads)
+        self.trial, self.method, self.attempt = trial, method, attempt
+        self.compute = Compute(best_device(), trial.precision == "bfloat16")
+        record(attempt.path, trial.threads, self.compute.device)
+        self.data = TrainingData.split(source, trial.holdout)
+        self.model = self._build()
+        self._resumed = checkpoint.load(attempt.work.checkpoint, self.compute.device)
+        if self._resumed is None:
+            begin(self.model)
+        else:
+            self.model.load_state_dict(self._resumed.model)
+        weights = quantizable(self.model)
+        self.layers = {name: Layer.untouched(weights[name]) for name in method.select(list(weights))}
+        self.position = Position()
+        if self._resumed is not None:
+            checkpoint.restore_layers(self.layers, self._resumed.layers)
+            self.position = self._resumed.position
+            attempt.say(f"resuming at stage {self.position.stage + 1}, step {self.position.step + self.position.done}")
+        self._forward: nn.Module = torch.compile(self.model) if trial.compile else self.model
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+        self._saved = time.monotonic()
+
+    def _build(self) -> nn.Module:
+        info, trial = self.data.source.info, self.trial
+        model = build_network(trial.network, info.channels, info.size, info.classes, trial.seed).to(self.compute.device)
+        if trial.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
+    def evaluate(self) -> Metrics:
+        """Metrics on the test images, now."""
+        return evaluate(self.model, self.data.source, self.compute)
+
+    def train(self, recipe: Recipe, steps: int, total: int, **labels: int) -> None:
+        """Carry out, or finish, one phase of `steps` steps; `total` and `labels` go into the recorded points."""
+        parameters = trainable(self.model, self.layers, self._may_train())
+        if not parameters:
+            return
+        optimizer = make_optimizer(parameters, recipe)
+        phase = Phase(self.position.step, steps, self.position.done)
+        if self._resumed is not None and self._resumed.optimizer is not None:
+            optimizer.load_state_dict(self._resumed.optimizer)
+            phase.totals = self._resumed.totals
+        self._resumed = None
+
+        def after_step(rate: float) -> None:
+            self.position.done = phase.done
+            step = phase.first + phase.done
+            if step % self.trial.runtime.log_steps == 0 or phase.done == steps:
+                self._report(phase, step=step, steps=total, lr=rate, **labels)
+            if time.monotonic() - self._saved >= self.trial.runtime.checkpoint_seconds:
+                self.save(optimizer, phase)
+
+        frozen = Frozen(self.layers.values())
+        train(
+            self._forward, optimizer, frozen, self.data, recipe, self.trial.seed, phase, self.compute, after_step
+        )
+
+    def _report(self, phase: Phase, **fields: Any) -> None:
+        means = phase.report()
+        if not math.isfinite(means["loss"]):
+            raise FloatingPointError(
+                f"the training loss is {means['loss']} at step {fields['step']}: training diverged; lower the learning rate"
+            )
+        self.attempt.emit("train", **means, **fields)
+
+    def _may_train(self) -> Callable[[str], bool]:
+        norms = {
+            f"{module}.{name}"
+            for module, child in self.model.named_modules()
+            if isinstance(child, _BatchNorm)
+            for name, _ in child.named_parameters(recurse=False)
+        }
+        return lambda name: self.method.trains(name, is_bias=name.endswith("bias"), is_norm=name in norms)
+
+    def save(self, optimizer: Optimizer | None = None, phase: Phase | None = None) -> None:
+        """Write a checkpoint of this moment."""
+        self.attempt.check()
+        self._count_time()
+        checkpoint.save(
+            self.attempt.work.checkpoint,
+            Checkpoint(
+                self.position,
+                self.model.state_dict(),
+                checkpoint.layer_tensors(self.layers),
+                optimizer.state_dict() if optimizer else None,
+                phase.totals if phase else torch.zeros(3, dtype=torch.float64),
+            ),
+        )
+        self._saved = time.monotonic()
+
+    def _count_time(self) -> None:
+        wall, cpu = time.monotonic(), time.process_time()
+        self.position.wall_seconds += wall - self._wall
+        self.position.cpu_seconds += cpu - self._cpu
+        self._wall, self._cpu = wall, cpu
+
+    def cost(self) -> dict[str, Any]:
+        """What the work took so far, over all attempts up to their last checkpoints."""
+        self._count_time()
+        on_gpu = self.compute.device.type == "cuda"
+        return {
+            "wall_seconds": round(self.position.wall_seconds, 3),
+            "cpu_seconds": round(self.position.cpu_seconds, 3),
+            "gpu_seconds": round(self.position.wall_seconds, 3) if on_gpu else 0.0,
+            "peak_memory_bytes": _peak_memory(),
+            "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else 0,
+            "steps": self.position.step,
+            "attempts": self.attempt.number,
+        }
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

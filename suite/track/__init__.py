@@ -1,0 +1,18 @@
+"""The ledger, projected to MLflow for looking, comparing and filtering. All of MLflow can be deleted and made again by `sync`."""
+
+from suite.track.projection import PlannedTrial
+from suite.track.store import TrackingError, default_uri
+from suite.track.ui import free_port, ui_command, ui_environment
+from suite.track.writer import SyncReport, sync, sync_quietly
+
+__all__ = [
+    "PlannedTrial",
+    "SyncReport",
+    "TrackingError",
+    "default_uri",
+    "free_port",
+    "sync",
+    "sync_quietly",
+    "ui_command",
+    "ui_environment",
+]

@@ -1,0 +1,210 @@
+"""What one trial looks like in MLflow, computed from the trial's files alone. Reads only, and knows nothing of MLflow's client.
+
+The same files always give the same projection, and new files only add points to it: that is what makes `sync` repeatable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from suite import claim
+from suite.files import read_json
+from suite.ledger import Attempt, State, Work
+
+LONGEST_PARAM = 6_000  # characters, MLflow's limit
+
+TRIAL = "slq.trial"  # tag: the trial's id, by which its run is found
+ORPHAN = "slq.orphan"  # tag: "true" for a trial that the sweep does not plan any more
+SEEN = "slq.seen"  # tag: how far the trial's files had grown when they were last projected completely
+COMPLETE = "slq.complete"  # tag: SHA-256 of the result that was projected completely; written last
+
+# Event -> its fields that become series. Kinds have keys of their own, because the snap of a stage, the evaluation
+# before it and the final evaluation can happen at the same step and are different points.
+SERIES = {
+    "train": {"loss": "train.loss", "accuracy": "train.accuracy", "lr": "train.lr"},
+    "snap": {"loss": "snap.loss", "top1": "snap.top1", "top5": "snap.top5", "frozen": "frozen", "stage": "stage"},
+    "eval": {"loss": "test.loss", "top1": "test.top1", "top5": "test.top5"},
+    "final": {"loss": "final.loss", "top1": "final.top1", "top5": "final.top5"},
+}
+
+# Metric of a finished trial -> where it stands in result.json.
+RESULT = {
+    "top1": "quantized.top1",
+    "top5": "quantized.top5",
+    "baseline_top1": "baseline.top1",
+    "bits_per_weight": "size.bits_per_weight",
+    "ratio": "size.ratio",
+    "wall_seconds": "cost.wall_seconds",
+    "cpu_seconds": "cost.cpu_seconds",
+    "gpu_seconds": "cost.gpu_seconds",
+}
+
+# Tag to group and filter by -> where it stands in the configuration.
+GROUPS = {"method": "method.name", "bits": "method.bits", "network": "network", "data": "data", "seed": "seed"}
+
+STATUS = {State.RUNNING: "RUNNING", State.DONE: "FINISHED", State.FAILED: "FAILED", State.LOST: "KILLED"}
+
+
+class PlannedTrial(Protocol):
+    """What must be known of a trial of the plan."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def label(self) -> str:
+        """A short name for people, such as "lenet5 SLQ 5b loss s0"."""
+
+    def config(self) -> dict[str, Any]:
+        """All settings, nested."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric; `time` in milliseconds since 1970."""
+
+    key: str
+    value: float
+    step: int
+    time: int
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A run as it should be. Times in milliseconds since 1970; `end` is None while the trial runs."""
+
+    name: str
+    status: str
+    start: int
+    end: int | None
+    params: dict[str, str]
+    tags: dict[str, str]
+    points: list[Point]
+    artifacts: list[Path]
+
+
+def project(work: Work, state: State, planned: PlannedTrial | None) -> Projection:
+    """The run of a trial that has at least one attempt; `planned` is None for a trial that is not planned any more."""
+    attempts = work.attempts()
+    ends = None if state is State.RUNNING else _ended(attempts[-1], state)
+    result = work.result() if state is State.DONE else None
+    config = _config(work, planned)
+    return Projection(
+        name=run_name(work, planned),
+        status=STATUS[state],
+        start=_started(attempts[0]),
+        end=ends,
+        params=flatten(config),
+        tags=_tags(work, state, config, planned, len(attempts)),
+        points=[*_series(attempts), *_result_points(result or {}, ends or 0)],
+        artifacts=_artifacts(work) if result else [],
+    )
+
+
+def run_name(work: Work, planned: PlannedTrial | None) -> str:
+    return planned.label if planned else work.id
+
+
+def marks(work: Work, state: State) -> dict[str, str]:
+    """Tags that say how far a trial has come; equal marks mean that there is nothing new to project. Cheap."""
+    if state is State.DONE:
+        return {SEEN: str(state), COMPLETE: sha256((work.path / "result.json").read_bytes()).hexdigest()}
+    files = [attempt.path / "events.jsonl" for attempt in work.attempts()]
+    size = sum(file.stat().st_size for file in files if file.exists())
+    return {SEEN: f"{state}, {len(files)} attempts, {size} bytes"}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names; texts as they are, everything else as JSON, cut to what MLflow takes."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            flat[f"{prefix}{key}"] = text[:LONGEST_PARAM]
+    return flat
+
+
+def _config(work: Work, planned: PlannedTrial | None) -> dict[str, Any]:
+    """What was really run, if it is on disk already, so that leaving the plan changes no parameter."""
+    config = work.config() or (planned.config() if planned else {})
+    return {key: value for key, value in config.items() if key != "schema"}
+
+
+def _tags(
+    work: Work, state: State, config: Mapping[str, Any], planned: PlannedTrial | None, attempts: int
+) -> dict[str, str]:
+    """Only tags that stay once they are there: MLflow would keep one that disappears, a rebuild would not have it."""
+    provenance = read_json(file) if (file := _newest_provenance(work)) else {}
+    found = {tag: _dig(config, path) for tag, path in GROUPS.items()}
+    found |= {"commit": provenance.get("commit"), "dirty": provenance.get("dirty")}
+    found |= {"state": str(state), "attempts": attempts, TRIAL: work.id, ORPHAN: planned is None}
+    found["mlflow.source.git.commit"] = found["commit"]  # MLflow's own column "Version"
+    return {tag: v if isinstance(v, str) else json.dumps(v) for tag, v in found.items() if v is not None}
+
+
+def _series(attempts: list[Attempt]) -> Iterator[Point]:
+    """Points of all attempts on the trial's one step axis. A resumed attempt repeats steps: the first one counts."""
+    seen: set[tuple[str, int]] = set()
+    for event in (event for attempt in attempts for event in attempt.events()):
+        for field, key in SERIES.get(event["event"], {}).items():
+            value, step = event.get(field), int(event.get("step", 0))
+            if value is not None and (key, step) not in seen:
+                seen.add((key, step))
+                yield Point(key, float(value), step, _milliseconds(event["t"]))
+
+
+def _result_points(result: Mapping[str, Any], time: int) -> Iterator[Point]:
+    values = {key: _dig(result, path) for key, path in RESULT.items()}
+    if values["top1"] is not None:
+        values["error"] = 1 - values["top1"]
+    if values["top1"] is not None and values["baseline_top1"] is not None:
+        values["delta_top1"] = values["top1"] - values["baseline_top1"]
+    if (peak := _dig(result, "cost.peak_memory_bytes")) is not None:
+        values["peak_memory_gb"] = peak / 1e9
+    return (Point(key, float(value), 0, time) for key, value in values.items() if value is not None)
+
+
+def _artifacts(work: Work) -> list[Path]:
+    files = [work.path / "config.json", work.path / "result.json", _newest_provenance(work)]
+    return [file for file in files if file and file.exists()]
+
+
+def _newest_provenance(work: Work) -> Path | None:
+    files = (attempt.path / "provenance.json" for attempt in reversed(work.attempts()))
+    return next((file for file in files if file.exists()), None)
+
+
+def _started(first: Attempt) -> int:
+    events = first.events()
+    return _milliseconds(events[0]["t"]) if events else _claimed(first)
+
+
+def _ended(last: Attempt, state: State) -> int:
+    """Time of the last event. A result is written before its attempt's "end" event: a sync in between must not differ."""
+    times = [event["t"] for event in last.events() if state is not State.DONE or event["event"] != "end"]
+    return _milliseconds(times[-1]) if times else _claimed(last)
+
+
+def _claimed(attempt: Attempt) -> int:
+    """When an attempt without any event was claimed; nobody lived to renew that claim."""
+    content = read_json(attempt.path / claim.FILE)
+    return _milliseconds(content["expires"] - claim.EXPIRY if content else 0)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _dig(nested: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, None where there is none."""
+    value: Any = nested
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

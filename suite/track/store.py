@@ -1,0 +1,75 @@
+"""The way to MLflow: addresses, environment, and a client that fails soon and clearly.
+
+`mlflow` is imported only when a client is wanted: it takes seconds, and most commands do without.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from suite.errors import UserError
+
+SQLITE = "sqlite:///"
+ARTIFACTS = "mlartifacts"  # folder below the ledger's root
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # MLflow's own 7 retries take minutes, and whoever syncs comes back anyway.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds
+}
+
+_files: dict[Path, list[int]] = {}  # inodes of the SQLite files that this process opened at a path
+
+
+class TrackingError(UserError):
+    """MLflow is away or broken. Nothing is lost: the ledger has everything, and the next sync catches up."""
+
+
+def default_uri(root: Path) -> str:
+    """The SQLite database in the ledger's root."""
+    return f"{SQLITE}{root.resolve()}/mlflow.db"
+
+
+def artifact_location(root: Path, uri: str) -> str | None:
+    """Where a new experiment keeps its files: below the root, or None where a server decides."""
+    return None if uri.startswith("http") else (root.resolve() / ARTIFACTS).as_uri()
+
+
+def connect(uri: str) -> Any:
+    """An `MlflowClient`. A SQLite database is made if there is none, which is not safe in two processes at once."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = _sqlite_address(Path(uri.removeprefix(SQLITE))) if uri.startswith(SQLITE) else uri
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=address, registry_uri=address)
+
+
+def _sqlite_address(file: Path) -> str:
+    """The URI for a SQLite file, after a look whether it can be written: MLflow would try a broken one for 100 s.
+
+    MLflow keeps one connection for each spelling of a URI as long as the process lives, and would go on writing into a
+    deleted file. So a file made anew gets a new spelling: one "/." more for each file there was at this path before.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("BEGIN IMMEDIATE")
+    inodes = _files.setdefault(file, [])
+    if (inode := file.stat().st_ino) not in inodes:
+        inodes.append(inode)
+    return f"{SQLITE}{file.parent}{'/.' * inodes.index(inode)}/{file.name}"
+
+
+def explain(uri: str, error: Exception) -> str:
+    """What to tell a user about an error of MLflow: its first line, without the password that a URI may hold."""
+    address = uri.rpartition("@")[2]
+    reason = (str(error).splitlines() or [""])[0][:300].replace(uri, address)
+    remedy = f"; if it stays so, delete {uri.removeprefix(SQLITE)}" if uri.startswith(SQLITE) else ""
+    return f"MLflow at {address}: {type(error).__name__}: {reason}. The ledger is complete: sync again later{remedy}"

@@ -1,0 +1,200 @@
+"""Brings MLflow up to the ledger. What is missing there is found by asking MLflow, so a sync may stop anywhere and be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from suite.errors import UserError
+from suite.ledger import Ledger, State, Work
+from suite.track.projection import COMPLETE, ORPHAN, TRIAL, PlannedTrial, Point, Projection, marks, project, run_name
+from suite.track.store import TrackingError, artifact_location, connect, explain
+
+LOCK = ".mlflow.lock"  # in the ledger's root: one database serves all sweeps of a root
+
+MOST_POINTS = 1_000  # MLflow's limits for one call
+MOST_PARAMS = 100
+PAGE = 1_000  # runs for one call of a search
+
+T = TypeVar("T")
+
+
+class Outcome(Enum):
+    """What a sync did about one trial."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What a sync did, in runs and in points of metrics; `busy`: nothing, because another sync is at work."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    points: int = 0
+    busy: bool = False
+
+    def __str__(self) -> str:
+        if self.busy:
+            return "another sync is at work, nothing was done"
+        return f"{self.created} runs created, {self.updated} updated, {self.unchanged} unchanged, {self.points} points written"
+
+
+def sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, *, patience: float = 60.0) -> SyncReport:
+    """Project every trial that was ever begun to the MLflow at `uri`: one experiment for the sweep, one run for a trial.
+
+    Waits up to `patience` seconds for another sync of the same root. Raises `TrackingError` if MLflow is away or broken,
+    and `UserError` for a ledger that a newer version wrote; the ledger is never touched.
+    """
+    try:
+        ledger.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(ledger.root / LOCK, timeout=patience):
+            return _sync(ledger, planned, uri)
+    except Timeout:
+        return SyncReport(busy=True)
+    except UserError:
+        raise
+    except Exception as error:  # MLflow lets everything through: its own, SQLAlchemy's, the network's and the disk's
+        raise TrackingError(explain(uri, error)) from error
+
+
+def sync_quietly(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, *, patience: float = 60.0) -> str | None:
+    """`sync` for those whose work must not depend on MLflow: returns what went wrong, None if nothing did."""
+    try:
+        report = sync(ledger, planned, uri, patience=patience)
+    except UserError as error:
+        return str(error)
+    return str(report) if report.busy else None
+
+
+def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str) -> SyncReport:
+    client = connect(uri)
+    experiment = _experiment(client, ledger.sweep, artifact_location(ledger.root, uri))
+    runs = _runs(client, experiment)
+    plan = {trial.id: trial for trial in planned}
+    outcomes: list[Outcome] = []
+    points = 0
+    for work in ledger.trials():
+        if (state := work.state()) is not State.NEW:
+            outcome, written = _sync_trial(client, experiment, work, state, plan.get(work.id), runs.get(work.id))
+            outcomes.append(outcome)
+            points += written
+    return SyncReport(**{outcome.value: outcomes.count(outcome) for outcome in Outcome}, points=points)
+
+
+def _experiment(client: Any, name: str, location: str | None) -> str:
+    """Id of the experiment, which is made, or taken back out of MLflow's bin, if need be."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return str(client.create_experiment(name, artifact_location=location))
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def _runs(client: Any, experiment: str) -> dict[str, Any]:
+    """The run of every trial. A second one (a request that was answered too late and sent again) is deleted."""
+    runs: dict[str, Any] = {}
+    for run in _all_runs(client, experiment):
+        trial = run.data.tags.get(TRIAL)
+        if trial in runs:
+            client.delete_run(run.info.run_id)
+        elif trial:
+            runs[trial] = run
+    return runs
+
+
+def _all_runs(client: Any, experiment: str) -> Iterator[Any]:
+    token: str | None = ""
+    while token is not None:
+        page = client.search_runs([experiment], max_results=PAGE, page_token=token or None)
+        yield from page
+        token = page.token or None
+
+
+def _sync_trial(
+    client: Any, experiment: str, work: Work, state: State, planned: PlannedTrial | None, run: Any | None
+) -> tuple[Outcome, int]:
+    """Also returns the number of points written."""
+    mark = marks(work, state)  # before the files are read: what they grow in the meantime is left to the next sync
+    current = {**mark, ORPHAN: "false" if planned else "true"}
+    if run and run.info.run_name == run_name(work, planned) and current.items() <= run.data.tags.items():
+        return Outcome.UNCHANGED, 0
+    projection = project(work, state, planned)
+    if run and _is_of_another_time(run, projection, mark):
+        client.delete_run(run.info.run_id)
+        run = None
+    outcome = Outcome.UPDATED if run else Outcome.CREATED
+    run = run or client.create_run(experiment, projection.start, projection.tags, projection.name)
+    return outcome, _write(client, run, projection, mark)
+
+
+def _is_of_another_time(run: Any, projection: Projection, mark: dict[str, str]) -> bool:
+    """Whether the trial was deleted and done again since: MLflow cannot take points back, so the run must go."""
+    complete = run.data.tags.get(COMPLETE)
+    return bool(run.info.start_time != projection.start or (complete and complete != mark.get(COMPLETE)))
+
+
+def _write(client: Any, run: Any, wanted: Projection, mark: dict[str, str]) -> int:
+    """Add to a run what it lacks, the mark last. Returns the number of points written."""
+    identity = run.info.run_id
+    _write_settings(client, run, wanted)
+    points = _missing_points(client, run, wanted.points)
+    for batch in _batches(points, MOST_POINTS):
+        client.log_batch(identity, metrics=[_metric(point) for point in batch])
+    for file in wanted.artifacts:
+        client.log_artifact(identity, str(file))
+    _write_status(client, run, wanted)
+    client.log_batch(identity, tags=_entities("RunTag", mark))
+    return len(points)
+
+
+def _write_settings(client: Any, run: Any, wanted: Projection) -> None:
+    """Name, tags and parameters. A parameter can be written only once."""
+    identity = run.info.run_id
+    if run.info.run_name != wanted.name:
+        client.update_run(identity, name=wanted.name)
+    if tags := dict(wanted.tags.items() - run.data.tags.items()):
+        client.log_batch(identity, tags=_entities("RunTag", tags))
+    params = {name: value for name, value in wanted.params.items() if name not in run.data.params}
+    for batch in _batches(list(params), MOST_PARAMS):
+        client.log_batch(identity, params=_entities("Param", {name: params[name] for name in batch}))
+
+
+def _missing_points(client: Any, run: Any, points: list[Point]) -> list[Point]:
+    keys = {point.key for point in points} & run.data.metrics.keys()
+    there = {(key, metric.step) for key in keys for metric in client.get_metric_history(run.info.run_id, key)}
+    return [point for point in points if (point.key, point.step) not in there]
+
+
+def _write_status(client: Any, run: Any, wanted: Projection) -> None:
+    """While a resumed trial runs again, its run keeps the end time of the earlier attempt: MLflow cannot forget it."""
+    if wanted.end is None:
+        if run.info.status != wanted.status:
+            client.update_run(run.info.run_id, status=wanted.status)
+    elif (run.info.status, run.info.end_time) != (wanted.status, wanted.end):
+        client.set_terminated(run.info.run_id, wanted.status, wanted.end)
+
+
+def _metric(point: Point) -> Any:
+    from mlflow.entities import Metric
+
+    return Metric(point.key, point.value, point.time, point.step)
+
+
+def _entities(kind: str, values: dict[str, str]) -> list[Any]:
+    """MLflow's `RunTag` or `Param` objects."""
+    from mlflow import entities
+
+    return [getattr(entities, kind)(key, value) for key, value in values.items()]
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

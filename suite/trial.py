@@ -1,0 +1,130 @@
+"""One trial from start to end: baseline, stages of quantization and re-training, evaluation, packing, result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite.baseline import obtain_baseline
+from suite.config import Trial
+from suite.data import open_data
+from suite.evaluate import HeldOutLoss
+from suite.ledger import Ledger, OpenAttempt, Work
+from suite.methods.base import Net
+from suite.pack.size import index_width, measure
+from suite.pack.store import load_network, save_network, verify
+from suite.quant.layer import Layer, frozen_fraction
+from suite.session import Session
+
+
+def run_trial(trial: Trial, ledger: Ledger, data_root: Path) -> bool:
+    """Claim the trial and carry it to its result, from its last checkpoint if there is one.
+
+    Returns:
+        False if the trial is done already or somebody else is at it.
+
+    Raises:
+        Whatever went wrong, after it has been recorded in the attempt's folder.
+    """
+    attempt = ledger.trial(trial.id).try_claim(trial.config())
+    if attempt is None:
+        return False
+    with attempt.running():
+        attempt.finish(_carry_out(trial, ledger, data_root, attempt))
+    return True
+
+
+def _carry_out(trial: Trial, ledger: Ledger, data_root: Path, attempt: OpenAttempt) -> dict[str, Any]:
+    source = open_data(trial.data, data_root, ledger.root / "cache")
+    baseline = obtain_baseline(trial, ledger, source, data_root, attempt)
+    found = baseline.result() or {}
+    attempt.emit("baseline", id=baseline.id, **found["metrics"])
+    session = Session(trial, trial.method, attempt, source, lambda model: load_network(baseline.model, model))
+    _refuse_not_finite(session.layers)
+    _stages(session)
+    metrics = session.evaluate()
+    attempt.emit("final", step=session.position.step, **asdict(metrics))
+    _pack(session, attempt.work)
+    return {
+        "trial": trial.id,
+        "config": trial.config(),
+        "baseline": {"id": baseline.id, **found["metrics"]},
+        "quantized": asdict(metrics),
+        "stages": session.position.records,
+        "layers": [_layer_facts(name, layer) for name, layer in session.layers.items()],
+        "size": asdict(measure(session.model, session.layers)),
+        "cost": session.cost(),
+        "sources": {"data_sha256": source.fingerprint, "attempts": [a.number for a in attempt.work.attempts()]},
+    }
+
+
+def _stages(session: Session) -> None:
+    """Quantize some, re-train the rest, and so on; nothing is trained after the last snap."""
+    position = session.position
+    net = Net(session.layers, HeldOutLoss(session.model, session.data, session.compute), session.trial.seed, position.memory)
+    stages = session.method.stages(len(session.layers))
+    steps = _steps(session, stages)
+    while position.stage < stages:
+        if not position.snapped:
+            _snap(session, net, stages)
+        if position.stage == stages - 1:
+            return
+        count = steps[position.stage]
+        session.train(session.trial.retrain, count, sum(steps), stage=position.stage + 1, stages=stages)
+        _close_stage(session, count, stages)
+
+
+def _snap(session: Session, net: Net, stages: int) -> None:
+    position = session.position
+    decision = session.method.quantize(position.stage, net)
+    metrics, frozen = asdict(session.evaluate()), frozen_fraction(session.layers)
+    facts = {"stage": position.stage + 1, "frozen": frozen}
+    session.attempt.emit("snap", stages=stages, step=position.step, **facts, **metrics, **decision)
+    session.attempt.say(
+        f"stage {position.stage + 1} of {stages}: {frozen:.1%} of the weights are frozen, top-1 {metrics['top1']:.2%}"
+    )
+    position.records.append({**facts, "clusters": decision["clusters"], "snapped": metrics, "retrained": None})
+    position.snapped = True
+    session.save()
+
+
+def _close_stage(session: Session, steps: int, stages: int) -> None:
+    position = session.position
+    metrics = asdict(session.evaluate())
+    position.step, position.done = position.step + steps, 0
+    session.attempt.emit("eval", stage=position.stage + 1, stages=stages, step=position.step, **metrics)
+    position.records[-1]["retrained"] = metrics
+    position.stage, position.snapped = position.stage + 1, False
+    session.save()
+
+
+def _steps(session: Session, stages: int) -> list[int]:
+    """Training steps after each stage but the last."""
+    phases, steps = max(stages - 1, 0), session.data.steps(session.trial.retrain)
+    if session.trial.retrain.budget == "stage":
+        return [steps] * phases
+    return [steps // phases + (i < steps % phases) for i in range(phases)]
+
+
+def _pack(session: Session, work: Work) -> None:
+    save_network(work.model, session.model, session.layers)
+    verify(work.model, session.model)
+
+
+def _refuse_not_finite(layers: dict[str, Layer]) -> None:
+    for name, layer in layers.items():
+        if not bool(torch.isfinite(layer.weight).all()):
+            raise ValueError(f"layer {name} has NaN or infinite weights and cannot be quantized; its baseline is broken")
+
+
+def _layer_facts(name: str, layer: Layer) -> dict[str, Any]:
+    return {
+        "name": name,
+        "weights": layer.weight.numel(),
+        "values": len(layer.weight.unique()),
+        "index_bits": index_width(len(layer.codebook)),
+        "codebook": layer.codebook.tolist(),
+    }
