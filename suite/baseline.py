@@ -11,6 +11,7 @@ from torch import nn
 
 from suite.config import Trial
 from suite.data import DataSource
+from suite.errors import UserError
 from suite.ledger import Ledger, OpenAttempt, Work
 from suite.methods import FullPrecision
 from suite.nets import load_published
@@ -32,7 +33,17 @@ def obtain_baseline(trial: Trial, ledger: Ledger, source: DataSource, data_root:
         else:
             time.sleep(POLL)
             asker.check()
+    _refuse_other_data(work, source)
     return work
+
+
+def _refuse_other_data(work: Work, source: DataSource) -> None:
+    made_with = (work.result() or {})["data_sha256"]
+    if made_with != source.fingerprint:
+        raise UserError(
+            f"baseline {work.id} was made with other {source.info.title} data ({made_with[:10]}, not {source.fingerprint[:10]}); "
+            f"give the former data, use another --root, or delete {work.path}"
+        )
 
 
 def _make(trial: Trial, source: DataSource, data_root: Path, attempt: OpenAttempt) -> dict[str, Any]:

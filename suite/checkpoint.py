@@ -60,7 +60,9 @@ def load(path: Path, device: torch.device) -> Checkpoint | None:
         return None
     content = torch.load(path, map_location=device, weights_only=True)
     if content["schema"] != SCHEMA:
-        raise ValueError(f"{path} has schema {content['schema']}, this version reads {SCHEMA}; delete it to start the trial anew")
+        raise ValueError(
+            f"{path} has schema {content['schema']}, this version reads {SCHEMA}; delete it to start the trial anew"
+        )
     position = Position(**json.loads(content["position"]))
     return Checkpoint(position, content["model"], content["layers"], content["optimizer"], content["totals"])
 

@@ -51,7 +51,9 @@ class Recipe(Strict):
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD; Adam has its own.")
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["constant", "step", "cosine"] = "cosine"
-    milestones: tuple[float, ...] = Field((0.5, 0.75), description="step: where the rate falls, as fractions of the training.")
+    milestones: tuple[float, ...] = Field(
+        (0.5, 0.75), description="step: where the rate falls, as fractions of the training."
+    )
     gamma: float = Field(0.1, gt=0, description="step: factor at each milestone.")
 
 

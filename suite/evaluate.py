@@ -27,7 +27,7 @@ class Metrics:
 def evaluate(model: nn.Module, source: DataSource, compute: Compute) -> Metrics:
     """Metrics on all test images."""
     model.eval()
-    requests = [BatchRequest(part, None) for part in torch.arange(source.count("test")).split(BATCH)]
+    requests = [BatchRequest(part, None) for part in torch.split(torch.arange(source.count("test")), BATCH)]
     sums = torch.zeros(3, dtype=torch.float64, device=compute.device)
     for images, labels in source.batches("test", requests, compute.device):
         with compute.autocast():
@@ -50,7 +50,7 @@ class HeldOutLoss:
 
     def __init__(self, model: nn.Module, data: TrainingData, compute: Compute) -> None:
         self._model, self._compute = model, compute
-        requests = [BatchRequest(part, None) for part in data.held_out.split(BATCH)]
+        requests = [BatchRequest(part, None) for part in torch.split(data.held_out, BATCH)]
         self._batches = list(data.source.batches("train", requests, compute.device))
 
     @torch.inference_mode()

@@ -10,7 +10,6 @@ import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -47,7 +46,7 @@ def code_version() -> tuple[str | None, bool, bytes]:
     """Commit of the suite's own checkout, whether files differ from it, and how; (None, False, b"") for an installed package."""
     source = Path(__file__).resolve().parent
 
-    def git(*arguments: str) -> bytes:
+    def git(*arguments: str | Path) -> bytes:
         return subprocess.run(["git", "-C", source, *arguments], capture_output=True, check=True).stdout
 
     try:

@@ -1,4 +1,4 @@
-"""One piece of work while it runs: network, data, position, and the saving and resuming of all that. Baselines and trials share it."""
+"""One piece of work while it runs: network, data, position, saving and resuming. Baselines and trials share it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
@@ -31,7 +31,12 @@ class Session:
     """State of a running baseline or trial; picks up the last checkpoint if there is one."""
 
     def __init__(
-        self, trial: Trial, method: Method, attempt: OpenAttempt, source: DataSource, begin: Callable[[nn.Module], object]
+        self,
+        trial: Trial,
+        method: Method,
+        attempt: OpenAttempt,
+        source: DataSource,
+        begin: Callable[[nn.Module], object],
     ) -> None:
         """`begin(model)` gives a freshly built network its starting weights; it is not called when resuming."""
         make_deterministic(trial.threads)
@@ -52,7 +57,7 @@ class Session:
             checkpoint.restore_layers(self.layers, self._resumed.layers)
             self.position = self._resumed.position
             attempt.say(f"resuming at stage {self.position.stage + 1}, step {self.position.step + self.position.done}")
-        self._forward: nn.Module = torch.compile(self.model) if trial.compile else self.model
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if trial.compile else self.model
         self._wall, self._cpu = time.monotonic(), time.process_time()
         self._saved = time.monotonic()
 
@@ -89,7 +94,16 @@ class Session:
 
         frozen = Frozen(self.layers.values())
         train(
-            self._forward, optimizer, frozen, self.data, recipe, self.trial.seed, phase, self.compute, after_step
+            self.model,
+            self._forward,
+            optimizer,
+            frozen,
+            self.data,
+            recipe,
+            self.trial.seed,
+            phase,
+            self.compute,
+            after_step,
         )
 
     def _report(self, phase: Phase, **fields: Any) -> None:

@@ -140,13 +140,17 @@ def _exclude(path: Path, top: Block, trials: list[tuple[Block, Trial]]) -> list[
     for condition in _mappings(path, top, "exclude"):
         kept = [pair for pair in trials if not _meets(pair[1].config(), condition)]
         if len(kept) == len(trials):
-            raise UserError(f"{path}:{condition.line}: exclude {dict(condition)} matches no trial; remove or correct it")
+            raise UserError(
+                f"{path}:{condition.line}: exclude {dict(condition)} matches no trial; remove or correct it"
+            )
         trials = kept
     return trials
 
 
 def _meets(config: dict[str, Any], condition: Block) -> bool:
-    return all(_value(config, key) in (value if isinstance(value, list) else [value]) for key, value in condition.items())
+    return all(
+        _value(config, key) in (value if isinstance(value, list) else [value]) for key, value in condition.items()
+    )
 
 
 def _value(config: Any, dotted: str) -> Any:
@@ -183,7 +187,7 @@ def sweep_schema() -> dict[str, Any]:
     """JSON schema of a sweep file, for editors. Settings may be split over defaults, grid and trials: none is required there."""
     trial = Trial.model_json_schema()
     definitions = {name: _without_required(model) for name, model in trial.pop("$defs").items()}
-    dotted = {r"^[a-z_]+\..+$": {}}
+    dotted: dict[str, Any] = {r"^[a-z_]+\..+$": {}}
     partial = {**_without_required(trial), "patternProperties": dotted}
     lists = {name: {"type": "array", "items": field} for name, field in trial["properties"].items()}
     product = {

@@ -69,7 +69,8 @@ class TrainingData:
         size, end = self.steps_per_epoch(batch_size), first + count
         for epoch in range(first // size, math.ceil(end / size)):
             order = torch.Generator().manual_seed(mix(seed, ORDER, epoch))
-            batches = self.used[torch.randperm(len(self.used), generator=order)].split(batch_size)
+            shuffled = self.used[torch.randperm(len(self.used), generator=order)]
+            batches = torch.split(shuffled, batch_size)
             numbers = range(max(first, epoch * size), min(end, (epoch + 1) * size))
             yield [BatchRequest(batches[n - epoch * size], mix(seed, AUGMENT, n)) for n in numbers]
 
@@ -103,9 +104,7 @@ def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
     """A fresh optimiser."""
     if recipe.optimizer == "adam":
         return Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    return SGD(
-        parameters, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
+    return SGD(parameters, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
 
 
 def learning_rate(recipe: Recipe, done: int, steps: int) -> float:
@@ -127,7 +126,9 @@ class Phase:
     first: int  # number of its first step in the whole trial
     steps: int
     done: int = 0
-    totals: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))  # loss, correct, images since a report
+    totals: Tensor = field(
+        default_factory=lambda: torch.zeros(3, dtype=torch.float64)
+    )  # loss, correct, images since a report
 
     def report(self) -> dict[str, float]:
         """Mean training loss and accuracy since the last report."""
@@ -148,7 +149,8 @@ class Compute:
 
 
 def train(
-    forward: nn.Module,
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
     optimizer: Optimizer,
     frozen: Frozen,
     data: TrainingData,
@@ -158,12 +160,13 @@ def train(
     compute: Compute,
     after_step: Callable[[float], None],
 ) -> None:
-    """Run the rest of a phase. `after_step(learning rate)` is called after every step, when all state is consistent.
+    """Run the rest of a phase.
 
-    Raises:
-        FloatingPointError: at a report, if the training has diverged (raised by the caller's `after_step`).
+    Args:
+        forward: the model or its compiled form.
+        after_step: called with the learning rate after every step, when all state is consistent; its exceptions pass through.
     """
-    forward.train()
+    model.train()
     phase.totals = phase.totals.to(compute.device)
     for epoch in data.epochs(recipe.batch_size, seed, phase.first + phase.done, phase.steps - phase.done):
         for images, labels in data.source.batches("train", epoch, compute.device):
@@ -178,7 +181,12 @@ def train(
 
 
 def _step(
-    forward: nn.Module, optimizer: Optimizer, images: Tensor, labels: Tensor, totals: Tensor, compute: Compute
+    forward: Callable[[Tensor], Tensor],
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    totals: Tensor,
+    compute: Compute,
 ) -> None:
     with compute.autocast():
         logits = forward(images)

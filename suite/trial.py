@@ -64,7 +64,9 @@ def _carry_out(trial: Trial, ledger: Ledger, data_root: Path, attempt: OpenAttem
 def _stages(session: Session) -> None:
     """Quantize some, re-train the rest, and so on; nothing is trained after the last snap."""
     position = session.position
-    net = Net(session.layers, HeldOutLoss(session.model, session.data, session.compute), session.trial.seed, position.memory)
+    net = Net(
+        session.layers, HeldOutLoss(session.model, session.data, session.compute), session.trial.seed, position.memory
+    )
     stages = session.method.stages(len(session.layers))
     steps = _steps(session, stages)
     while position.stage < stages:
@@ -117,14 +119,16 @@ def _pack(session: Session, work: Work) -> None:
 def _refuse_not_finite(layers: dict[str, Layer]) -> None:
     for name, layer in layers.items():
         if not bool(torch.isfinite(layer.weight).all()):
-            raise ValueError(f"layer {name} has NaN or infinite weights and cannot be quantized; its baseline is broken")
+            raise ValueError(
+                f"layer {name} has NaN or infinite weights and cannot be quantized; its baseline is broken"
+            )
 
 
 def _layer_facts(name: str, layer: Layer) -> dict[str, Any]:
     return {
         "name": name,
         "weights": layer.weight.numel(),
-        "values": len(layer.weight.unique()),
+        "values": len(torch.unique(layer.weight.detach())),
         "index_bits": index_width(len(layer.codebook)),
         "codebook": layer.codebook.tolist(),
     }

@@ -48,9 +48,11 @@ def read_idx(path: Path, rank: int) -> Tensor:
     header = 4 + 4 * rank
     if content[:4] != bytes((0, 0, _UNSIGNED_BYTE, rank)):
         raise _damaged(path, f"starts with {content[:4].hex(' ') or 'nothing'}, not 00 00 08 {rank:02x}")
+    if len(content) < header:
+        raise _damaged(path, f"{len(content)} bytes are not even a header of {header}")
     shape = np.frombuffer(content[4:header], dtype=">u4").astype(int)
-    if len(shape) != rank or len(content) != header + shape.prod():
-        raise _damaged(path, f"its header promises {shape.tolist()} bytes, but {len(content)} are there in all")
+    if len(content) != header + shape.prod():
+        raise _damaged(path, f"{header} + {'x'.join(map(str, shape))} bytes expected, {len(content)} found")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
 
 

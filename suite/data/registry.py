@@ -30,7 +30,7 @@ def _cifar(name: str, title: str, classes: int) -> DataInfo:
 
 
 _ALL = (
-    _grey("digits", "Digits", 0.3055, 0.3341),
+    _grey("digits", "Digits", 0.3054, 0.3247),
     _grey("mnist", "MNIST", 0.1307, 0.3081),
     _grey("fashion-mnist", "Fashion-MNIST", 0.2860, 0.3530),
     _cifar("cifar10", "CIFAR-10", 10),

@@ -1,7 +1,8 @@
 """SLQ, single-level quantization (Xu, Wang, Zhou, Lin, Xiong: "Deep Neural Network Compression with Single and Multiple Level
 Quantization", AAAI 2018; authors' released Caffe code for what the accessible text leaves open).
 
-Repeat: cluster the weights of each layer; choose clusters; give their weights the centre's value and freeze them; re-train the rest.
+Repeat: cluster the weights of each layer; choose clusters; give their weights the centre's value and freeze
+them; re-train the rest.
 
 Deviations: the released code rounds stored centres to six digits between stages, here they keep the weights' precision. The
 accessible descriptions and the released code disagree on which clusters come first: `partition` offers both.

@@ -22,7 +22,7 @@ def load_published(model: nn.Module, name: str, data_root: Path) -> str:
 
     UserError if none are published or found, if the file cannot be read, or if its shapes are not those of `model`.
     """
-    path = _find(find_network(name), data_root)
+    path = find_published(name, data_root)
     try:
         model.load_state_dict(_read(path))
     except RuntimeError as error:
@@ -34,7 +34,9 @@ def load_published(model: nn.Module, name: str, data_root: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _find(network: Network, data_root: Path) -> Path:
+def find_published(name: str, data_root: Path) -> Path:
+    """The file with the published weights of network `name`; UserError if none are published or found."""
+    network = find_network(name)
     if network.published is None:
         having = ", ".join(n.name for n in NETWORKS.values() if n.published)
         raise UserError(
@@ -73,6 +75,6 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _brief(error: Exception) -> str:
-    """Torch lists every tensor that does not fit; two lines tell enough."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(lines[:2])[:300]
+    """The first thing that is wrong: torch puts a heading above and lists every tensor that does not fit."""
+    lines = [line.strip() for line in str(error).splitlines() if not line.startswith("Error(s) in loading state_dict")]
+    return next(iter(lines), type(error).__name__)[:300].rstrip(".")

@@ -6,15 +6,16 @@ The same files always give the same projection, and new files only add points to
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from suite import claim
 from suite.files import read_json
-from suite.ledger import Attempt, State, Work
+from suite.ledger import Attempt, Event, State, Work
 
 LONGEST_PARAM = 6_000  # characters, MLflow's limit
 
@@ -23,19 +24,20 @@ ORPHAN = "slq.orphan"  # tag: "true" for a trial that the sweep does not plan an
 SEEN = "slq.seen"  # tag: how far the trial's files had grown when they were last projected completely
 COMPLETE = "slq.complete"  # tag: SHA-256 of the result that was projected completely; written last
 
-# Event -> its fields that become series. Kinds have keys of their own, because the snap of a stage, the evaluation
-# before it and the final evaluation can happen at the same step and are different points.
+# Event -> its fields that become series. A snap has keys of its own, because the evaluation before it happens at the same
+# step. The final evaluation ends the curve of the others; where one of them has its step already, RESULT has its values.
 SERIES = {
     "train": {"loss": "train.loss", "accuracy": "train.accuracy", "lr": "train.lr"},
     "snap": {"loss": "snap.loss", "top1": "snap.top1", "top5": "snap.top5", "frozen": "frozen", "stage": "stage"},
     "eval": {"loss": "test.loss", "top1": "test.top1", "top5": "test.top5"},
-    "final": {"loss": "final.loss", "top1": "final.top1", "top5": "final.top5"},
+    "final": {"loss": "test.loss", "top1": "test.top1", "top5": "test.top5"},
 }
 
 # Metric of a finished trial -> where it stands in result.json.
 RESULT = {
     "top1": "quantized.top1",
     "top5": "quantized.top5",
+    "loss": "quantized.loss",
     "baseline_top1": "baseline.top1",
     "bits_per_weight": "size.bits_per_weight",
     "ratio": "size.ratio",
@@ -91,17 +93,19 @@ class Projection:
 def project(work: Work, state: State, planned: PlannedTrial | None) -> Projection:
     """The run of a trial that has at least one attempt; `planned` is None for a trial that is not planned any more."""
     attempts = work.attempts()
-    ends = None if state is State.RUNNING else _ended(attempts[-1], state)
+    events = [attempt.events() for attempt in attempts]
+    start = _milliseconds(events[0][0]["t"]) if events[0] else _claimed(attempts[0])
+    end = None if state is State.RUNNING else _ended(attempts[-1], events[-1], state)
     result = work.result() if state is State.DONE else None
     config = _config(work, planned)
     return Projection(
         name=run_name(work, planned),
         status=STATUS[state],
-        start=_started(attempts[0]),
-        end=ends,
+        start=start,
+        end=end,
         params=flatten(config),
         tags=_tags(work, state, config, planned, len(attempts)),
-        points=[*_series(attempts), *_result_points(result or {}, ends or 0)],
+        points=[*_series(chain(*events)), *_result_points(result or {}, end or 0)],
         artifacts=_artifacts(work) if result else [],
     )
 
@@ -142,17 +146,17 @@ def _tags(
 ) -> dict[str, str]:
     """Only tags that stay once they are there: MLflow would keep one that disappears, a rebuild would not have it."""
     provenance = read_json(file) if (file := _newest_provenance(work)) else {}
+    commit = provenance.get("commit")
     found = {tag: _dig(config, path) for tag, path in GROUPS.items()}
-    found |= {"commit": provenance.get("commit"), "dirty": provenance.get("dirty")}
     found |= {"state": str(state), "attempts": attempts, TRIAL: work.id, ORPHAN: planned is None}
-    found["mlflow.source.git.commit"] = found["commit"]  # MLflow's own column "Version"
+    found |= {"commit": commit and commit[:10], "mlflow.source.git.commit": commit, "dirty": provenance.get("dirty")}
     return {tag: v if isinstance(v, str) else json.dumps(v) for tag, v in found.items() if v is not None}
 
 
-def _series(attempts: list[Attempt]) -> Iterator[Point]:
+def _series(events: Iterable[Event]) -> Iterator[Point]:
     """Points of all attempts on the trial's one step axis. A resumed attempt repeats steps: the first one counts."""
     seen: set[tuple[str, int]] = set()
-    for event in (event for attempt in attempts for event in attempt.events()):
+    for event in events:
         for field, key in SERIES.get(event["event"], {}).items():
             value, step = event.get(field), int(event.get("step", 0))
             if value is not None and (key, step) not in seen:
@@ -181,14 +185,9 @@ def _newest_provenance(work: Work) -> Path | None:
     return next((file for file in files if file.exists()), None)
 
 
-def _started(first: Attempt) -> int:
-    events = first.events()
-    return _milliseconds(events[0]["t"]) if events else _claimed(first)
-
-
-def _ended(last: Attempt, state: State) -> int:
+def _ended(last: Attempt, events: list[Event], state: State) -> int:
     """Time of the last event. A result is written before its attempt's "end" event: a sync in between must not differ."""
-    times = [event["t"] for event in last.events() if state is not State.DONE or event["event"] != "end"]
+    times = [event["t"] for event in events if state is not State.DONE or event["event"] != "end"]
     return _milliseconds(times[-1]) if times else _claimed(last)
 
 

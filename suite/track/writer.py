@@ -20,6 +20,8 @@ MOST_POINTS = 1_000  # MLflow's limits for one call
 MOST_PARAMS = 100
 PAGE = 1_000  # runs for one call of a search
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow shows its pages for language models
+
 T = TypeVar("T")
 
 
@@ -86,14 +88,15 @@ def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str) -> SyncRepo
             outcome, written = _sync_trial(client, experiment, work, state, plan.get(work.id), runs.get(work.id))
             outcomes.append(outcome)
             points += written
-    return SyncReport(**{outcome.value: outcomes.count(outcome) for outcome in Outcome}, points=points)
+    created, updated, unchanged = (outcomes.count(outcome) for outcome in Outcome)
+    return SyncReport(created, updated, unchanged, points)
 
 
 def _experiment(client: Any, name: str, location: str | None) -> str:
     """Id of the experiment, which is made, or taken back out of MLflow's bin, if need be."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, location, KIND))
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)

@@ -1,0 +1,260 @@
+"""The command line: every command is a few lines that call the package.
+
+Exit codes: 0 all went well; 1 some trials failed or are missing; 2 a mistake in what was asked; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from suite.errors import UserError, choices
+
+if TYPE_CHECKING:
+    from suite.launch.plan import Plan
+    from suite.ledger import Ledger, Work
+    from suite.sweep import Sweep
+
+app = typer.Typer(
+    help="Sweeps of network quantization trials: plan them, run them, compare them, make the tables.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep file, such as jobs/quickstart.yaml.")]
+Root = Annotated[Path, typer.Option("--root", help="Where the ledger lives.")]
+DataRoot = Annotated[
+    Path, typer.Option("--data-root", envvar="SLQ_DATA_ROOT", help="Where data sets and published weights lie.")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow; default: SQLite below the root."),
+]
+RUNS, DATA = Path("results/runs"), Path("data")
+
+
+def main() -> None:
+    """Entry point: user mistakes are one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped; nothing finished is lost, the same command goes on where this one stopped")
+        sys.exit(130)
+
+
+def _open(sweep_file: Path, root: Path) -> tuple[Sweep, Ledger]:
+    from suite.ledger import Ledger
+    from suite.sweep import load_sweep
+
+    sweep = load_sweep(sweep_file)
+    return sweep, Ledger(root.resolve(), sweep.name)
+
+
+@app.command()
+def plan(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    verbose: Annotated[bool, typer.Option(help="List every trial.")] = False,
+) -> None:
+    """Show what the sweep still needs: new, changed, retry, running, done, failed, orphan. Changes nothing."""
+    from suite.launch.plan import make_plan
+
+    sweep, ledger = _open(sweep_file, root)
+    made = make_plan(sweep, ledger)
+    _print_plan(sweep, made)
+    if verbose:
+        table = Table("trial", "id", "standing", box=None)
+        for entry in made.entries:
+            table.add_row(entry.trial.label, entry.trial.id, entry.standing)
+        for work in made.orphans:
+            table.add_row("", work.id, "orphan")
+        out.print(table)
+
+
+def _print_plan(sweep: Sweep, made: Plan) -> None:
+    from suite.progress import duration
+
+    counts = ", ".join(f"{n} {standing}" for standing, n in made.counts().items())
+    missing, seconds = len(made.missing), made.seconds()
+    estimate = f", about {duration(seconds)} of one worker" if seconds else ", time unknown until one has finished"
+    out.print(f"{sweep.name}: {len(sweep.trials)} trials ({counts}); {missing} to run{estimate if missing else ''}")
+
+
+@app.command()
+def run(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    data_root: DataRoot = DATA,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trials at once; default: one a processor.")] = None,
+    gpus: Annotated[float | None, typer.Option(min=0, help="GPU share of a trial; default: all GPUs shared.")] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Also run trials that have failed three times.")] = False,
+    tracking_uri: TrackingUri = None,
+    tables_folder: Annotated[Path, typer.Option("--tables", help="Where the tables go.")] = Path("results/tables"),
+) -> None:
+    """Run what is missing on this machine, follow it, and make the tables. Again: finished trials are skipped."""
+    from suite.launch.local import Workers, run_local
+    from suite.launch.plan import make_plan, write_plan
+    from suite.preflight import check_inputs
+    from suite.progress import Watch, live
+    from suite.track import default_uri
+    from suite.track.background import syncing
+
+    sweep, ledger = _open(sweep_file, root)
+    first = make_plan(sweep, ledger, retry_failed=retry_failed)
+    _print_plan(sweep, first)
+    data_root = data_root.expanduser().resolve()
+    check_inputs(first.missing, ledger, data_root)
+    write_plan(sweep, ledger)
+    uri = tracking_uri or default_uri(ledger.root)
+    with syncing(ledger, sweep.trials, uri, enabled=bool(first.missing)) as tracking, live(Watch(sweep, ledger), out):
+        last = run_local(sweep, ledger, data_root, Workers.of_machine(workers, gpus), retry_failed=retry_failed)
+    if tracking.problem:
+        err.print(
+            f"MLflow was not updated: {tracking.problem}\nall results are in the ledger; later: slq sync {sweep_file}"
+        )
+    _finish(sweep_file, sweep, ledger, last, uri, tables_folder)
+
+
+def _finish(sweep_file: Path, sweep: Sweep, ledger: Ledger, last: Plan, uri: str, folder: Path) -> None:
+    """The tables, where everything is, and the failures; exits 1 if there are any."""
+    from suite.launch.plan import Standing
+    from suite.ledger import State
+
+    _print_tables(sweep, ledger, folder)
+    options = "" if ledger.root == RUNS.resolve() else f" --root {ledger.root}"
+    out.print(f"ledger   {ledger.path}\nMLflow   {uri}\nopen it  slq ui {sweep_file}{options}", soft_wrap=True)
+    failed = [e for e in last.entries if e.standing is Standing.FAILED or e.work.state() is State.FAILED]
+    for entry in failed:
+        out.print(f"failed: {entry.trial.label}: {entry.work.why_failed()}", style="red", markup=False, soft_wrap=True)
+        out.print(f"        slq logs {sweep_file} {entry.trial.id}{options}", soft_wrap=True)
+    if any(entry.standing is not Standing.DONE for entry in last.entries):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    watch: Annotated[bool, typer.Option(help="Stay and refresh until all is done.")] = False,
+) -> None:
+    """Show how far the sweep is, from the ledger. Changes nothing."""
+    from suite.ledger import State
+    from suite.progress import REFRESH, Watch, render
+
+    watched = Watch(*_open(sweep_file, root))
+    snapshot = watched.look()
+    if not watch:
+        out.print(render(snapshot))
+        return
+    with Live(render(snapshot), console=out, auto_refresh=False) as view:
+        while snapshot.finished + snapshot.counts.get(State.FAILED, 0) < snapshot.total:
+            time.sleep(REFRESH)
+            snapshot = watched.look()
+            view.update(render(snapshot), refresh=True)
+
+
+@app.command()
+def logs(
+    sweep_file: SweepFile,
+    trial: Annotated[str, typer.Argument(help="A trial's id, or any part of it that no other trial has.")],
+    root: Root = RUNS,
+) -> None:
+    """Show the log of a trial's newest attempt, its traceback included."""
+    sweep, ledger = _open(sweep_file, root)
+    work = _find(sweep, ledger, trial)
+    attempt = work.newest_attempt()
+    if attempt is None:
+        raise UserError(f"{work.id} has not been tried yet; slq run {sweep_file}")
+    out.print(f"{work.id}, attempt {attempt.number}, {work.state()}\n{attempt.path}\n", soft_wrap=True)
+    out.print(attempt.log() or "(nothing logged)", markup=False, soft_wrap=True)
+
+
+def _find(sweep: Sweep, ledger: Ledger, part: str) -> Work:
+    identities = [trial.id for trial in sweep.trials] + [work.id for work in ledger.trials()]
+    found = sorted({identity for identity in identities if part in identity})
+    if part in found:
+        found = [part]
+    if len(found) == 1:
+        return ledger.trial(found[0])
+    if found:
+        raise UserError(
+            f"{part!r} is a part of {len(found)} trials: {', '.join(found[:5])}{' ...' if len(found) > 5 else ''}"
+        )
+    raise UserError(f"no trial {part!r}{choices(part, dict.fromkeys(identities))}")
+
+
+@app.command()
+def sync(sweep_file: SweepFile, root: Root = RUNS, tracking_uri: TrackingUri = None) -> None:
+    """Bring MLflow up to the ledger; rebuilds it if it is gone. May be repeated and interrupted at will."""
+    from suite.track import default_uri
+    from suite.track import sync as project
+
+    sweep, ledger = _open(sweep_file, root)
+    uri = tracking_uri or default_uri(ledger.root)
+    out.print(f"{uri}: {project(ledger, sweep.trials, uri)}", soft_wrap=True)
+
+
+@app.command()
+def ui(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    port: Annotated[int | None, typer.Option(help="Port on the loopback address; default: a free one.")] = None,
+) -> None:
+    """Bring MLflow up to the ledger and serve its UI until Ctrl-C."""
+    from suite.track import default_uri, free_port, ui_command, ui_environment
+    from suite.track import sync as project
+
+    sweep, ledger = _open(sweep_file, root)
+    project(ledger, sweep.trials, default_uri(ledger.root))
+    port = port or free_port()
+    out.print(f"MLflow at http://127.0.0.1:{port}  (experiment {sweep.name}; Ctrl-C ends it)")
+    server = subprocess.Popen(ui_command(ledger.root, "127.0.0.1", port), env={**os.environ, **ui_environment()})
+    try:
+        raise typer.Exit(server.wait())
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@app.command()
+def tables(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    folder: Annotated[Path, typer.Option("--out", help="Where the tables go.")] = Path("results/tables"),
+) -> None:
+    """Make the sweep's tables anew from the ledger, on the screen and as Markdown, LaTeX, HTML and CSV."""
+    sweep, ledger = _open(sweep_file, root)
+    _print_tables(sweep, ledger, folder)
+
+
+def _print_tables(sweep: Sweep, ledger: Ledger, folder: Path) -> None:
+    from suite.report import build_tables, load_references, print_tables, write_tables
+
+    built = build_tables(ledger, sweep.trials, load_references())
+    print_tables(built, out)
+    for path in write_tables(built, folder):
+        out.print(f"table    {path}", soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of sweep files, for editors."""
+    from suite.sweep import sweep_schema
+
+    sys.stdout.write(json.dumps(sweep_schema(), indent=2) + "\n")

@@ -1,0 +1,126 @@
+"""What a sweep still needs: a look at the ledger that changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import mean
+from typing import Any
+
+from suite.config import Trial
+from suite.files import write_json
+from suite.ledger import SCHEMA, Ledger, State, Work
+from suite.sweep import Sweep
+
+MAX_FAILURES = 3  # attempts that may end with an error before a trial is left alone
+
+
+class Standing(StrEnum):
+    """Where a trial of the sweep stands. `orphan` is a trial of the ledger that the sweep does not name any more."""
+
+    NEW = "new"
+    CHANGED = "changed"  # new, in place of an orphan with the same label: its settings were edited
+    RETRY = "retry"  # tried before: failed, interrupted or lost
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"  # failed so often that it is left alone
+    ORPHAN = "orphan"
+
+
+MISSING = (Standing.NEW, Standing.CHANGED, Standing.RETRY)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A trial of the sweep and where it stands."""
+
+    trial: Trial
+    work: Work
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All trials of a sweep in its order, and the orphans of its ledger."""
+
+    entries: tuple[Entry, ...]
+    orphans: tuple[Work, ...]
+
+    @property
+    def missing(self) -> list[Trial]:
+        """Trials to run: those that make a baseline come first, so that trials seldom wait for the same one."""
+        trials = [entry.trial for entry in self.entries if entry.standing in MISSING]
+        first: dict[str, Trial] = {}
+        for trial in trials:
+            first.setdefault(trial.baseline_id, trial)
+        makers = {trial.id for trial in first.values()}
+        return [*first.values(), *(trial for trial in trials if trial.id not in makers)]
+
+    def counts(self) -> dict[Standing, int]:
+        """How many trials stand where, only those that occur."""
+        found = Counter(entry.standing for entry in self.entries)
+        found[Standing.ORPHAN] = len(self.orphans)
+        return {standing: found[standing] for standing in Standing if found[standing]}
+
+    def seconds(self) -> float | None:
+        """Work left, in seconds of one worker: measured on finished trials of the same kind, None if there are none."""
+        measured = _measured(self.entries)
+        if not measured:
+            return None
+        fallback = mean(mean(values) for values in measured.values())
+        return sum(mean(measured.get(_kind(trial.config()), [fallback])) for trial in self.missing)
+
+
+def make_plan(sweep: Sweep, ledger: Ledger, *, retry_failed: bool = False) -> Plan:
+    """Compare the sweep with the ledger. `retry_failed` takes up trials that have failed too often, too."""
+    planned = {trial.id for trial in sweep.trials}
+    orphans = tuple(work for work in ledger.trials() if work.id not in planned)
+    replaced = {_name(work.id) for work in orphans}
+    entries = []
+    for trial in sweep.trials:
+        work = ledger.trial(trial.id)
+        entries.append(Entry(trial, work, _standing(work, _name(trial.id) in replaced, retry_failed)))
+    return Plan(tuple(entries), orphans)
+
+
+def _standing(work: Work, replaces: bool, retry_failed: bool) -> Standing:
+    match work.state():
+        case State.NEW:
+            return Standing.CHANGED if replaces else Standing.NEW
+        case State.DONE:
+            return Standing.DONE
+        case State.RUNNING:
+            return Standing.RUNNING
+        case State.FAILED if work.failures() >= MAX_FAILURES and not retry_failed:
+            return Standing.FAILED
+        case _:
+            return Standing.RETRY
+
+
+def _name(identity: str) -> str:
+    """An id without its hash."""
+    return identity.rpartition("-")[0]
+
+
+def _kind(config: dict[str, Any]) -> tuple[Any, ...]:
+    method = config["method"]
+    return config["network"], config["data"], method["name"], method.get("bits")
+
+
+def _measured(entries: Iterable[Entry]) -> dict[tuple[Any, ...], list[float]]:
+    """Wall seconds of finished trials by kind."""
+    measured: dict[tuple[Any, ...], list[float]] = {}
+    for entry in entries:
+        result = entry.work.result() if entry.standing == Standing.DONE else None
+        if result is not None:
+            measured.setdefault(_kind(result["config"]), []).append(result["cost"]["wall_seconds"])
+    return measured
+
+
+def write_plan(sweep: Sweep, ledger: Ledger) -> None:
+    """Record which trials the sweep has, for readers that have the ledger only."""
+    ledger.path.mkdir(parents=True, exist_ok=True)
+    trials = [{"id": trial.id, "label": trial.label, "config": trial.config()} for trial in sweep.trials]
+    write_json(ledger.path / "plan.json", {"schema": SCHEMA, "sweep": sweep.name, "trials": trials})

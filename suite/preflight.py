@@ -1,0 +1,23 @@
+"""What trials need is looked for before any starts: a missing file is one message and not a hundred failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from suite.config import Trial
+from suite.data import open_data
+from suite.ledger import Ledger
+from suite.nets import find_published
+
+
+def check_inputs(trials: Iterable[Trial], ledger: Ledger, data_root: Path) -> None:
+    """Open each data set (which also decodes it into the cache, once) and look for published weights.
+
+    Raises:
+        UserError: saying what is missing and where to put it.
+    """
+    for data in dict.fromkeys(trial.data for trial in trials):
+        open_data(data, data_root, ledger.root / "cache")
+    for network in dict.fromkeys(t.network for t in trials if t.baseline.weights == "published"):
+        find_published(network, data_root)

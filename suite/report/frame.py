@@ -1,0 +1,149 @@
+"""The ledger as one tidy frame: a row per planned trial, whether it has run or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import pandas as pd
+
+from suite.config import NOT_IDENTITY
+from suite.errors import UserError
+from suite.ledger import Ledger, Work
+
+IDENTITY = ["id", "label", "title", "state", "network", "data", "method", "bits", "seed", "configuration"]
+ACCURACY = ["baseline_top1", "baseline_top5", "top1", "top5", "error", "delta"]
+SIZE = ["bits_per_weight", "ratio", "values"]
+COST = ["wall_seconds", "cpu_seconds", "gpu_seconds"]
+HISTORY = ["attempts", "dirty", "commit", "warning"]
+COLUMNS = [*IDENTITY, *ACCURACY, *SIZE, *COST, *HISTORY]
+
+UNREADABLE = "unreadable"  # the state of a trial whose folder cannot be read: it counts as missing
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OSError, UserError)  # what reading such a folder raises
+
+
+class PlannedTrial(Protocol):
+    """What the report must know of a trial that a sweep asks for."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def title(self) -> str:
+        """The method's name in print, such as "SLQ"."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """All settings: `network`, `data`, `seed`, `method` (with its `name`) and whatever else there is."""
+        ...
+
+
+def tidy(ledger: Ledger, planned: Sequence[PlannedTrial]) -> pd.DataFrame:
+    """One row per planned trial, in the order of the plan.
+
+    Documented columns; figures are NaN while a trial has no result:
+
+    id, label, title     of the trial; `title` is its method's name in print
+    state                of the ledger (new, running, done, failed, lost), or "unreadable"
+    network, data        identifiers
+    method, bits, seed   identifier, bits of an index (missing where the method has no such option), seed
+    configuration        every setting that decides the outcome, but no seeds, as JSON; the same for all trials of a table's row
+    baseline_top1        accuracy of the trial's own full-precision baseline, %; `baseline_top5` likewise
+    top1, top5           accuracy of the quantized network, %
+    error                top-1 error of the quantized network, %
+    delta                top1 - baseline_top1, points
+    bits_per_weight      bits of the whole compressed network per weight
+    ratio                full size / compressed size
+    values               distinct values of the layer that has the most; missing for a network without quantized layers
+    *_seconds            wall, cpu and gpu time over all attempts
+    attempts             attempts so far
+    dirty, commit        whether any attempt behind the result ran from uncommitted code, and the commits it ran from
+    warning              why the folder could not be read, "" if it could
+    method.<option>, ... every other setting, by its path in the configuration
+    """
+    rows = [_row(ledger.trial(trial.id), trial) for trial in planned]
+    settings = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *settings], dtype=object)
+    numbers = dict.fromkeys([*ACCURACY, *SIZE, *COST], "float64")
+    return frame.astype({**numbers, "bits": "Int64", "seed": "Int64", "attempts": "Int64"})
+
+
+def _row(work: Work, trial: PlannedTrial) -> dict[str, Any]:
+    settings = dict(_flat(trial.config()))
+    identity = {
+        "id": trial.id,
+        "label": trial.label,
+        "title": trial.title,
+        "configuration": json.dumps({k: v for k, v in settings.items() if _is_shared(k)}, sort_keys=True),
+        "method": settings.pop("method.name"),
+        "bits": settings.pop("method.bits", None),
+    }
+    return {**identity, **settings, **_seen(work)}
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as `a.b.c` -> value."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _is_shared(name: str) -> bool:
+    """Whether trials of one row have this setting in common: not a seed, and not one without influence on the outcome."""
+    return name.rpartition(".")[2] != "seed" and name.partition(".")[0] not in NOT_IDENTITY
+
+
+def _seen(work: Work) -> dict[str, Any]:
+    """What the trial's folder says; a folder that cannot be read says why."""
+    try:
+        result = work.result()
+        figures = _figures(work, result) if result is not None else {}
+        return {"state": str(work.state()), "attempts": len(work.attempts()), "warning": "", **figures}
+    except _DAMAGED as error:
+        # Without the absolute path, which differs between machines and would show up as a change of the tables.
+        text = str(error).replace(f"{work.path}/", "")
+        return {"state": UNREADABLE, "warning": f"{work.id} counts as missing: {type(error).__name__}: {text}"}
+
+
+def _figures(work: Work, result: dict[str, Any]) -> dict[str, Any]:
+    if result["trial"] != work.id:
+        raise ValueError(f"result.json is that of {result['trial']}")
+    return {**_accuracies(result), **_sizes(result), **_costs(result), **_origin(work, result)}
+
+
+def _accuracies(result: dict[str, Any]) -> dict[str, Any]:
+    baseline, quantized = result["baseline"], result["quantized"]
+    return {
+        "baseline_top1": 100 * float(baseline["top1"]),
+        "baseline_top5": 100 * float(baseline["top5"]),
+        "top1": 100 * float(quantized["top1"]),
+        "top5": 100 * float(quantized["top5"]),
+        "error": 100 * (1 - float(quantized["top1"])),
+        "delta": 100 * (float(quantized["top1"]) - float(baseline["top1"])),
+    }
+
+
+def _sizes(result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "bits_per_weight": float(result["size"]["bits_per_weight"]),
+        "ratio": float(result["size"]["ratio"]),
+        "values": max((int(layer["values"]) for layer in result["layers"]), default=None),
+    }
+
+
+def _costs(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(result["cost"][name]) for name in COST}
+
+
+def _origin(work: Work, result: dict[str, Any]) -> dict[str, Any]:
+    """The code behind a result, of all attempts that took part in it."""
+    numbers = result["sources"]["attempts"]
+    provenances = [attempt.provenance() for attempt in work.attempts() if attempt.number in numbers]
+    commits = dict.fromkeys(str(p["commit"]) for p in provenances if p.get("commit"))
+    return {"dirty": any(p.get("dirty", False) for p in provenances), "commit": " ".join(commits)}

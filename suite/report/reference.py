@@ -1,0 +1,190 @@
+"""Published figures: one YAML file per paper in `results/reference`, each figure with how it is known.
+
+A figure that is only remembered has no flag here and cannot be loaded: what stands beside a trial was read by somebody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from suite.errors import UserError, choices
+from suite.yaml_lines import line_of, load_yaml
+
+FOLDER = Path("results/reference")
+
+# Data that is shown beside the figures of other, published data: there only differences to full precision compare.
+STANDS_FOR = {"cifar10-jpeg": "cifar10"}
+
+Location = tuple[int | str, ...]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """Where figures were published."""
+
+    title: str
+    authors: str = ""
+    venue: str
+    arxiv: str = ""
+
+    @property
+    def short(self) -> str:
+        return f"{self.authors}, {self.venue}" if self.authors else self.venue
+
+    @property
+    def citation(self) -> str:
+        parts = [self.title, self.venue, f"arXiv {self.arxiv}" if self.arxiv else ""]
+        return (f"{self.authors}: " if self.authors else "") + ", ".join(part for part in parts if part)
+
+
+class Entry(_Strict):
+    """One published result. Errors in %, `delta` in points of accuracy (negative: worse than full precision), `ratio` in sizes.
+
+    Without `bits` it stands for every width that has no entry of its own. With a `variant` it is another experiment than a
+    trial of that method, so it is listed but never put into a trial's row.
+    """
+
+    network: str
+    data: str
+    method: str
+    bits: int | None = None
+    variant: str = ""
+    top1_error: float | None = Field(None, ge=0, le=100)
+    top5_error: float | None = Field(None, ge=0, le=100)
+    full_top1_error: float | None = Field(None, ge=0, le=100)
+    full_top5_error: float | None = Field(None, ge=0, le=100)
+    delta: float | None = None
+    ratio: float | None = Field(None, gt=0)
+    flag: Literal["SEEN", "2nd"] | None = None
+    read: str = ""
+    note: str = ""
+    available: bool = True
+    reason: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int | None]:
+        return self.network, self.data, self.method, self.bits
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        figures = [self.top1_error, self.top5_error, self.full_top1_error, self.full_top5_error, self.delta, self.ratio]
+        has_figure = any(figure is not None for figure in figures)
+        if self.available and not (has_figure and self.flag and self.read):
+            raise ValueError("needs a figure, its 'flag' (SEEN, 2nd) and where it was 'read'; or 'available: false'")
+        if not self.available and (has_figure or not self.reason):
+            raise ValueError("'available: false' needs a 'reason' and no figures")
+        return self
+
+    @model_validator(mode="after")
+    def _says_the_difference_once(self) -> Self:
+        if self.delta is not None and self.full_top1_error is not None:
+            raise ValueError("'delta' follows from 'top1_error' and 'full_top1_error'; give either it or them")
+        return self
+
+
+class Reference(_Strict):
+    """One file: a paper and its figures."""
+
+    source: Source
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published result with its source."""
+
+    source: Source
+    entry: Entry
+
+    @property
+    def delta(self) -> float | None:
+        """Points of accuracy, quantized minus full precision, if the source says or implies it."""
+        entry = self.entry
+        if entry.delta is not None or entry.top1_error is None or entry.full_top1_error is None:
+            return entry.delta
+        return entry.full_top1_error - entry.top1_error
+
+    def without_errors(self) -> Published | None:
+        """What compares with trials on other data: the difference to full precision and the ratio; None if neither is known."""
+        if self.delta is None and self.entry.ratio is None:
+            return None
+        errors = ("top1_error", "top5_error", "full_top1_error", "full_top5_error")
+        kept = self.entry.model_copy(update={**dict.fromkeys(errors), "delta": self.delta})
+        return Published(self.source, kept)
+
+    @property
+    def footnote(self) -> str:
+        """Source, how the figure is known, and what must be known to read it; or why it is not available."""
+        if not self.entry.available:
+            return f"{self.source.citation}. Not available: {self.entry.reason}."
+        hand = "Second hand, read in" if self.entry.flag == "2nd" else "Read in"
+        note = f" ({self.entry.note})" if self.entry.note else ""
+        return f"{self.source.citation}. {hand}: {self.entry.read}{note}."
+
+
+@dataclass(frozen=True)
+class References:
+    """All published figures, in the order of file names and of entries in a file."""
+
+    published: tuple[Published, ...]
+
+    def find(self, network: str, data: str, method: str, bits: int | None) -> Published | None:
+        """The figure to put beside a trial: of the same width if there is one, else one that stands for all widths.
+
+        For data that stand for others it is without errors, as those do not compare.
+        """
+        comparable = {p.entry.key: p for p in self.published if not p.entry.variant}
+        key = (network, STANDS_FOR.get(data, data), method)
+        found = comparable.get((*key, bits)) or comparable.get((*key, None))
+        return found.without_errors() if found and found.entry.available and data in STANDS_FOR else found
+
+    def on(self, network: str, data: str) -> tuple[Published, ...]:
+        """Every figure that is available for a network and its data."""
+        wanted = network, STANDS_FOR.get(data, data)
+        entries = (p for p in self.published if p.entry.available)
+        return tuple(p for p in entries if (p.entry.network, p.entry.data) == wanted)
+
+
+def load_references(folder: Path = FOLDER) -> References:
+    """Read every `*.yaml` of `folder`. Raises `UserError` naming file, line, key and allowed keys."""
+    references = [_read(file) for file in sorted(folder.glob("*.yaml"))]
+    if not references:
+        raise UserError(f"no published figures (*.yaml) in {folder}; run from the root of the repository")
+    published = tuple(Published(r.source, entry) for r in references for entry in r.entries)
+    keys = Counter(p.entry.key for p in published if not p.entry.variant)
+    if twice := [key for key, count in keys.items() if count > 1]:
+        raise UserError(f"{folder}: more than one entry for {twice[0]}; tell them apart by a 'variant'")
+    return References(published)
+
+
+def _read(file: Path) -> Reference:
+    content = load_yaml(file)
+    try:
+        return Reference.model_validate(content)
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        raise UserError(f"{file}:{line_of(content, first['loc'])}: {_complaint(first)}") from None
+
+
+def _complaint(error: Any) -> str:
+    """What is wrong, without the words of the validator where better ones are known."""
+    location: Location = error["loc"]
+    where = ".".join(str(step) for step in location) or "file"
+    if error["type"] == "extra_forbidden":
+        return f"{where} is not a known key{choices(location[-1], _keys(location))}"
+    given = "" if error["type"] == "missing" or isinstance(error["input"], dict) else f" (given: {error['input']!r})"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _keys(location: Location) -> list[str]:
+    models: dict[int | str, type[BaseModel]] = {"source": Source, "entries": Entry}
+    model = models[location[0]] if len(location) > 1 else Reference
+    return list(model.model_fields)

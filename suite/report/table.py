@@ -1,0 +1,164 @@
+"""The paper-style tables of a sweep: a block per network and data, a row per configuration, the mean over its seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from suite.errors import UserError
+from suite.ledger import Ledger, State
+from suite.report.frame import PlannedTrial, tidy
+from suite.report.label import row_labels
+from suite.report.reference import STANDS_FOR, Published, References
+from suite.report.titles import DATA, NETWORKS
+
+FULL_PRECISION = "full"
+_MANY_CLASSES = {"imagenet", "cifar100"}  # top-5 says something only there
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation (ddof = 1; None for a single value)."""
+
+    mean: float
+    std: float | None
+
+    @staticmethod
+    def of(values: pd.Series[float]) -> Spread | None:
+        """Of the values that are there; None if none is."""
+        present = values.dropna()
+        if present.empty:
+            return None
+        return Spread(float(present.mean()), float(present.std(ddof=1)) if len(present) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A configuration over its seeds. Accuracies and errors in %, `delta` in points; None where nothing is known."""
+
+    label: str
+    method: str
+    bits: int | None
+    trials: Mapping[str, str]  # id -> state, every planned one
+    top1: Spread | None
+    error: Spread | None
+    delta: Spread | None  # over the differences of each trial to its own baseline
+    top5_error: Spread | None
+    bits_per_weight: float | None
+    ratio: float | None
+    published: Published | None
+
+    @property
+    def done(self) -> int:
+        return sum(state == State.DONE for state in self.trials.values())
+
+    @property
+    def planned(self) -> int:
+        return len(self.trials)
+
+
+@dataclass(frozen=True)
+class Block:
+    """All configurations of one network on one data set, and what was published for them."""
+
+    network: str
+    data: str
+    title: str
+    published_title: str
+    rows: tuple[Row, ...]
+    published: tuple[Published, ...]
+
+    @property
+    def has_top5(self) -> bool:
+        return self.data in _MANY_CLASSES
+
+    @property
+    def has_own_data(self) -> bool:
+        """Whether the data are the published ones, so that errors compare and not only differences."""
+        return self.data not in STANDS_FOR
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Everything that is printed for a sweep."""
+
+    sweep: str
+    blocks: tuple[Block, ...]
+    dirty: int  # trials that ran from uncommitted code
+    warnings: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for block in self.blocks for row in block.rows]
+
+    @property
+    def footnotes(self) -> list[str]:
+        """In the order in which they are first used; [1] is the first."""
+        shown = [p for block in self.blocks for p in [*(row.published for row in block.rows), *block.published]]
+        return list(dict.fromkeys(p.footnote for p in shown if p is not None))
+
+
+def build_tables(
+    ledger: Ledger,
+    planned: Sequence[PlannedTrial],
+    references: References,
+    networks: Mapping[str, str] = NETWORKS,
+    data: Mapping[str, str] = DATA,
+) -> Tables:
+    """The tables of a sweep as its ledger stands now; `networks` and `data` map identifiers to titles.
+
+    Raises `UserError` if nothing is planned.
+    """
+    if not planned:
+        raise UserError(f"sweep {ledger.sweep} plans no trials, so it has no tables")
+    frame = tidy(ledger, planned)
+    pairs = list(dict.fromkeys(zip(frame["network"], frame["data"], strict=True)))
+    parts = [frame[(frame["network"] == network) & (frame["data"] == name)] for network, name in pairs]
+    return Tables(
+        sweep=ledger.sweep,
+        blocks=tuple(_block(part, references, networks, data) for part in parts),
+        dirty=sum(dirty is True for dirty in frame["dirty"]),
+        warnings=tuple(warning for warning in frame["warning"] if warning),
+    )
+
+
+def _block(frame: pd.DataFrame, references: References, networks: Mapping[str, str], data: Mapping[str, str]) -> Block:
+    network, name = str(frame["network"].iloc[0]), str(frame["data"].iloc[0])
+    groups = [group for _, group in frame.groupby("configuration", sort=False)]
+    first = [group.iloc[0] for group in groups]
+    labels = row_labels([row["title"] for row in first], [json.loads(row["configuration"]) for row in first])
+    published_data = STANDS_FOR.get(name, name)
+    return Block(
+        network=network,
+        data=name,
+        title=f"{networks.get(network, network)} on {data.get(name, name)}",
+        published_title=f"{networks.get(network, network)} on {data.get(published_data, published_data)}",
+        rows=tuple(_summary(label, group, references) for label, group in zip(labels, groups, strict=True)),
+        published=references.on(network, name),
+    )
+
+
+def _summary(label: str, group: pd.DataFrame, references: References) -> Row:
+    network, data, method = (str(group[name].iloc[0]) for name in ("network", "data", "method"))
+    bits = None if pd.isna(group["bits"].iloc[0]) else int(group["bits"].iloc[0])
+    return Row(
+        label=label,
+        method=method,
+        bits=32 if method == FULL_PRECISION else bits,
+        trials=dict(zip(group["id"], group["state"], strict=True)),
+        top1=Spread.of(group["top1"]),
+        error=Spread.of(group["error"]),
+        delta=None if method == FULL_PRECISION else Spread.of(group["delta"]),
+        top5_error=Spread.of(100 - group["top5"]),
+        bits_per_weight=_mean(group["bits_per_weight"]),
+        ratio=_mean(group["ratio"]),
+        published=references.find(network, data, method, bits),
+    )
+
+
+def _mean(values: pd.Series[float]) -> float | None:
+    spread = Spread.of(values)
+    return spread.mean if spread else None
