@@ -149,10 +149,17 @@ def last_attempt(attempts: Path) -> int:
 
 def is_live(attempt: Path) -> bool:
     """Whether the attempt's owner may still be at work: its claim has not expired and it is not known to be dead or released."""
-    content: dict[str, Any] | None = read_json(attempt / FILE)
-    if content is None or content.get("released"):
+    try:
+        content: dict[str, Any] = read_json(attempt / FILE) or {"released": True}
+        released, expires, owner = content.get("released"), float(content["expires"]), Owner(**content["owner"])
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):  # a damaged file protects nobody; `check` stops its owner
         return False
-    return time.time() < content["expires"] and not Owner(**content["owner"]).is_dead()
+    return not released and time.time() < expires and not owner.is_dead()
 
 
 def release(attempt: Path) -> None:

@@ -44,6 +44,7 @@ TrackingUri = Annotated[
     typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow; default: SQLite below the root."),
 ]
 RUNS, DATA = Path("results/runs"), Path("data")
+INTERRUPTED = 130  # exit code
 
 
 def main() -> None:
@@ -53,9 +54,10 @@ def main() -> None:
     except UserError as error:
         err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped; nothing finished is lost, the same command goes on where this one stopped")
-        sys.exit(130)
+    except SystemExit as end:  # typer turns Ctrl-C into this
+        if end.code == INTERRUPTED:
+            err.print("stopped; nothing finished is lost, the same command goes on where this one stopped")
+        raise
 
 
 def _open(sweep_file: Path, root: Path) -> tuple[Sweep, Ledger]:

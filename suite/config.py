@@ -36,9 +36,9 @@ DataName = Annotated[
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors, values cannot change."""
+    """Unknown keys are errors, values cannot change, numbers are finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Recipe(Strict):

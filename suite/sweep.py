@@ -12,14 +12,16 @@ from pydantic import ValidationError
 
 from suite.config import Trial
 from suite.errors import UserError, choices
-from suite.yaml_lines import Block, Items, line_of, load_yaml
+from suite.mistakes import explain
+from suite.yaml_lines import Block, Items, load_yaml
 
 KEYS = {
     "description": "what the sweep shows, and what it costs",
     "defaults": "settings of every trial",
     "grid": "list of products: each maps settings (dotted for inner ones: method.bits) to lists of values",
     "trials": "list of further trials, each a mapping of settings",
-    "exclude": "list of conditions (setting: value or list of values); a trial that meets all of one is left out",
+    "exclude": "list of conditions (setting, dotted for inner ones: value or list of values); "
+    "a trial that meets all of one is left out",
 }
 
 
@@ -42,7 +44,7 @@ def load_sweep(path: Path) -> Sweep:
     for key in top:
         if key not in KEYS:
             raise UserError(f"{path}:{top.lines[key]}: unknown key {key!r}{choices(key, KEYS)}")
-    defaults = _mapping(path, top, "defaults")
+    defaults = _nested(path, _mapping(path, top, "defaults"))
     blocks = [defaults.merged(block) for block in _settings(path, top)]
     wanted = _exclude(path, top, [(block, _trial(path, block)) for block in blocks])
     if not wanted:
@@ -56,13 +58,18 @@ def _settings(path: Path, top: Block) -> Iterator[Block]:
     for product in _mappings(path, top, "grid"):
         for key, values in product.items():
             if not isinstance(values, Items) or not values:
-                raise UserError(f"{path}:{product.lines[key]}: grid: {key} needs a list of values, such as [{values}]")
+                raise UserError(f"{path}:{product.lines[key]}: grid: {key} needs a list of values, not {values!r}")
         yield from _combinations(path, product)
     for block in _mappings(path, top, "trials"):
-        trial = Block.at(block.line)
-        for key, value in block.items():
-            _put(path, trial, key, value, block.lines[key])
-        yield trial
+        yield _nested(path, block)
+
+
+def _nested(path: Path, block: Block) -> Block:
+    """The block with its dotted keys resolved: `method.bits: 5` becomes `method: {bits: 5}`."""
+    result = Block.at(block.line)
+    for key, value in block.items():
+        _put(path, result, key, value, block.lines[key])
+    return result
 
 
 def _combinations(path: Path, product: Block) -> Iterator[Block]:
@@ -94,50 +101,18 @@ def _trial(path: Path, block: Block) -> Trial:
     try:
         return Trial.model_validate(block)
     except ValidationError as error:
-        raise UserError("\n".join(_explain(path, block, dict(e)) for e in error.errors()[:5])) from None
+        raise UserError("\n".join(explain(path, block, error))) from None
     except UserError as error:
         raise UserError(f"{path}:{block.line}: {error}") from None
 
 
-def _explain(path: Path, block: Block, error: dict[str, Any]) -> str:
-    """One pydantic error as `file:line: setting: what is wrong; what is allowed`."""
-    location: tuple[str | int, ...] = error["loc"]
-    # pydantic puts the tag of a union ("slq") between "method" and its field
-    shown = tuple(step for i, step in enumerate(location) if not (i == 1 and location[0] == "method"))
-    where, name = f"{path}:{line_of(block, shown)}", ".".join(map(str, shown))
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "extra_forbidden":
-            key = str(location[-1])
-            return f"{where}: unknown key {name!r}{choices(key, _fields(location))}"
-        case "literal_error":
-            allowed = [part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(", ")]
-            return f"{where}: {name}: {error['input']!r} is not possible{choices(error['input'], allowed)}"
-        case "union_tag_invalid":
-            allowed = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
-            return f"{where}: {name}.name: unknown method {context['tag']!r}{choices(context['tag'], allowed)}"
-        case "missing":
-            return f"{where}: {name} is missing; give it in the trial, the grid or the defaults"
-        case "value_error":
-            return f"{where}: {name + ': ' if name else ''}{context['error']}"
-        case _:
-            return f"{where}: {name}: {error['msg']} (got {error['input']!r})"
-
-
-def _fields(location: tuple[str | int, ...]) -> list[str]:
-    """The keys allowed beside the last step of a pydantic location."""
-    schema = Trial.model_json_schema()
-    definitions, node = schema["$defs"], schema
-    for step in location[:-1]:
-        mapping = node.get("discriminator", {}).get("mapping", {})
-        node = {"$ref": mapping[step]} if step in mapping else node.get("properties", {}).get(step, {})
-        reference = node.get("$ref", "") or next((part["$ref"] for part in node.get("allOf", [])), "")
-        node = definitions[reference.rpartition("/")[2]] if reference else node
-    return list(node.get("properties", {}))
-
-
 def _exclude(path: Path, top: Block, trials: list[tuple[Block, Trial]]) -> list[tuple[Block, Trial]]:
+    settings = {key: None for _, trial in trials for key in _dotted(trial.config())}
     for condition in _mappings(path, top, "exclude"):
+        for key in condition:
+            if key not in settings:
+                beside = [name for name in settings if name.startswith(key.partition(".")[0] + ".")] or settings
+                raise UserError(f"{path}:{condition.lines[key]}: exclude: unknown key {key!r}{choices(key, beside)}")
         kept = [pair for pair in trials if not _meets(pair[1].config(), condition)]
         if len(kept) == len(trials):
             raise UserError(
@@ -148,15 +123,19 @@ def _exclude(path: Path, top: Block, trials: list[tuple[Block, Trial]]) -> list[
 
 
 def _meets(config: dict[str, Any], condition: Block) -> bool:
+    settings = _dotted(config)
     return all(
-        _value(config, key) in (value if isinstance(value, list) else [value]) for key, value in condition.items()
+        key in settings and settings[key] in (value if isinstance(value, list) else [value])
+        for key, value in condition.items()
     )
 
 
-def _value(config: Any, dotted: str) -> Any:
-    for step in dotted.split("."):
-        config = config.get(step) if isinstance(config, dict) else None
-    return config
+def _dotted(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All settings with dotted keys, without nesting."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def _refuse_twins(path: Path, trials: list[tuple[Block, Trial]]) -> None:
@@ -198,7 +177,7 @@ def sweep_schema() -> dict[str, Any]:
     }
     shapes: dict[str, dict[str, Any]] = {
         "description": {"type": "string"},
-        "defaults": _without_required(trial),
+        "defaults": partial,
         "grid": {"type": "array", "items": product},
         "trials": {"type": "array", "items": partial},
         "exclude": {"type": "array", "items": {"type": "object"}},

@@ -52,7 +52,7 @@ def load_yaml(path: Path) -> Block:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}:{line}: not YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not a YAML file: {error}") from None
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{path}:1: expected a mapping (key: value) at the top")
@@ -66,9 +66,12 @@ def _construct(node: yaml.Node, path: Path) -> Any:
         case yaml.MappingNode():
             block = Block.at(line)
             for key, value in node.value:
-                if key.value in block:
-                    raise UserError(f"{path}:{key.start_mark.line + 1}: key {key.value!r} is given twice; remove one")
-                block.put(str(key.value), _construct(value, path), key.start_mark.line + 1)
+                name, at = key.value, key.start_mark.line + 1
+                if not isinstance(name, str):
+                    raise UserError(f"{path}:{at}: a key must be a word; are there too many braces or brackets?")
+                if name in block:
+                    raise UserError(f"{path}:{at}: key {name!r} is given twice; remove one")
+                block.put(name, _construct(value, path), at)
             return block
         case yaml.SequenceNode():
             items = Items(_construct(item, path) for item in node.value)

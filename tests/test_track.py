@@ -9,9 +9,9 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +261,7 @@ def test_importing_the_package_does_not_import_mlflow() -> None:
 
 
 def test_a_new_trial_has_no_run(ledger: Ledger) -> None:
+    ledger.trial("a").path.mkdir(parents=True)
     assert sync(ledger, [planned("a")], default_uri(ledger.root)) == SyncReport()
     assert runs_of(ledger) == []
 
@@ -416,7 +417,7 @@ def remove_database(ledger: Ledger) -> None:
     shutil.rmtree(ledger.root / "mlartifacts", ignore_errors=True)
 
 
-def test_a_deleted_database_is_made_again_the_same(ledger: Ledger) -> None:
+def test_a_deleted_database_is_made_again_the_same(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, uri = everything(ledger), default_uri(ledger.root)
     report = sync(ledger, plan, uri)
     assert (report.created, report.updated, report.unchanged) == (6, 0, 0)
@@ -424,8 +425,15 @@ def test_a_deleted_database_is_made_again_the_same(ledger: Ledger) -> None:
     assert len(before) == 6
     assert report.points == sum(len(points) for run in before for points in run["metrics"].values())
     remove_database(ledger)
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._upgrade_db", power_cut)  # with half of the tables made
+        assert "power cut" in (sync_quietly(ledger, plan, uri) or "")
     assert sync(ledger, plan, uri) == report
     assert dump(ledger) == before
+
+
+def power_cut(*_: object) -> None:
+    raise OSError("power cut")
 
 
 def test_a_second_sync_only_looks(ledger: Ledger, watch: Callable[[int | None], list[Client]]) -> None:
@@ -460,8 +468,9 @@ def test_a_sync_broken_after_any_call_is_completed_by_the_next(
         assert dump(ledger) == whole, f"broken after call {fatal}, {calls[fatal - 1]}"
 
 
-def test_a_trial_that_leaves_the_plan_keeps_its_run_as_an_orphan(ledger: Ledger) -> None:
-    trial, uri = planned("a"), default_uri(ledger.root)
+@pytest.mark.parametrize("label", ["lenet5 SLQ 5b loss s0", "a"])
+def test_a_trial_that_leaves_the_plan_keeps_its_run_as_an_orphan(ledger: Ledger, label: str) -> None:
+    trial, uri = replace(planned("a"), label=label), default_uri(ledger.root)
     run(ledger, trial)
     sync(ledger, [trial], uri)
     wanted = run_of(ledger, trial)
@@ -475,9 +484,12 @@ def test_a_trial_that_leaves_the_plan_keeps_its_run_as_an_orphan(ledger: Ledger)
     assert run_of(ledger, trial).data.tags == wanted.data.tags
 
 
-def test_a_trial_done_again_from_the_start_replaces_its_run(ledger: Ledger) -> None:
+@pytest.mark.parametrize("before", [run, run_killed])
+def test_a_trial_begun_again_from_nothing_replaces_its_run(
+    ledger: Ledger, before: Callable[[Ledger, Planned], None]
+) -> None:
     trial, uri = planned("a"), default_uri(ledger.root)
-    run(ledger, trial)
+    before(ledger, trial)
     sync(ledger, [trial], uri)
     shutil.rmtree(ledger.trial("a").path)
     time.sleep(0.002)  # times are told in milliseconds
@@ -561,12 +573,18 @@ def test_a_server_that_is_away_is_one_clear_error(ledger: Ledger, monkeypatch: p
 def test_a_broken_database_is_one_clear_error(ledger: Ledger, initialised: Path) -> None:
     run(ledger, planned("a"))
     (ledger.root / "mlflow.db").write_text("this is not a database, " * 100)
-    began = time.monotonic()
     with pytest.raises(TrackingError, match=r"not a database.*delete .*mlflow\.db"):
         sync(ledger, [planned("a")], default_uri(ledger.root))
-    assert time.monotonic() - began < 5
     reset_database(ledger, initialised)
     assert sync_quietly(ledger, [planned("a")], default_uri(ledger.root)) is None
+
+
+def test_a_database_that_cannot_be_opened_is_an_error_at_once(ledger: Ledger) -> None:
+    (ledger.root / "folder.db").mkdir()
+    began = time.monotonic()
+    with pytest.raises(TrackingError, match="unable to open"):
+        sync(ledger, [], f"sqlite:///{ledger.root}/folder.db")
+    assert time.monotonic() - began < 5
 
 
 def test_a_database_that_cannot_be_made_is_one_clear_error(ledger: Ledger) -> None:
@@ -591,35 +609,43 @@ def test_settings_become_dotted_texts() -> None:
     assert flat == {"a.b.c": "1.5", "a.d": "null", "e": "text", "f": "true", "g": '[1, "x"]', "h": "{}"}
 
 
-def test_settings_beyond_the_limits_of_mlflow(ledger: Ledger) -> None:
-    trial = Planned("a", "many", {"text": "x" * 10_000, "empty": ""} | {f"setting{i}": i for i in range(250)})
-    run(ledger, trial)
-    sync(ledger, [trial], default_uri(ledger.root))
-    assert len(run_of(ledger, trial).data.params) == 252
-
-
-def test_the_pages_are_served(ledger: Ledger) -> None:
-    trial, port = planned("a"), free_port()
-    run(ledger, trial)
-    sync(ledger, [trial], default_uri(ledger.root))
-    address = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=table1"
-    server = subprocess.Popen(
+@pytest.fixture
+def server(ledger: Ledger) -> Iterator[str]:
+    """The address of a server over the ledger's database."""
+    port = free_port()
+    process = subprocess.Popen(
         ui_command(ledger.root, "127.0.0.1", port),
         env={**os.environ, **ui_environment()},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        assert '"table1"' in answer(address, server)
+        wait_for(f"http://127.0.0.1:{port}/health", process)
+        yield f"http://127.0.0.1:{port}"
     finally:
-        server.terminate()
-        server.wait(20)
+        process.terminate()
+        process.wait(20)
 
 
-def answer(address: str, server: subprocess.Popen[bytes]) -> str:
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(300):
-        assert server.poll() is None, "the server ended"
-        with suppress(OSError), urllib.request.urlopen(address, timeout=5) as response:
-            return str(response.read().decode())
+        assert process.poll() is None, "the server ended"
+        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return
         time.sleep(0.2)
     raise AssertionError("no answer within a minute")
+
+
+def test_a_server_takes_what_a_database_takes(ledger: Ledger, server: str) -> None:
+    trial = Planned("a", "many", {"text": "x" * 10_000, "empty": ""} | {f"setting{i}": i for i in range(250)})
+    run(ledger, trial)
+    assert sync(ledger, [trial], server).created == 1
+    assert sync(ledger, [trial], server).unchanged == 1
+    found = run_of(ledger, trial)  # the server's pages show the ledger's own database
+    assert len(found.data.params) == 252
+    assert {file.path for file in store.connect(server).list_artifacts(found.info.run_id)} == {
+        "config.json",
+        "result.json",
+        "provenance.json",
+    }
+    assert list((ledger.root / "mlartifacts").rglob("result.json"))

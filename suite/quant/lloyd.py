@@ -24,22 +24,23 @@ class Sorted:
 
 @dataclass(frozen=True)
 class Cells:
-    """The nearest-centre regions of a codebook on the line.
+    """The C nearest-centre regions of a codebook on the line; of equal centres only the first one has a region.
 
     A value on the boundary of two cells belongs to the centre that comes first in the codebook, as in a linear search.
     """
 
-    order: Tensor  # (K,) int64: codebook index of the i-th cell from the left
-    upper: Tensor  # (K - 1,) float64: the largest value that belongs to the i-th cell
+    order: Tensor  # (C,) int64: codebook index of the i-th cell from the left
+    upper: Tensor  # (C - 1,) float64: the largest value that belongs to the i-th cell
 
     @staticmethod
     def of(centres: Tensor) -> Cells:
         """Cells of the centres (K,), in any order, float64."""
         ascending, order = centres.sort(stable=True)
+        first = torch.cat([torch.tensor([True]), ascending.diff() > 0])
+        ascending, order = ascending[first], order[first]
         middle = (ascending[1:] + ascending[:-1]) / 2
-        right_first = (order[1:] < order[:-1]) & (ascending[1:] > ascending[:-1])
         below = torch.nextafter(middle, torch.full_like(middle, -torch.inf))
-        return Cells(order, torch.where(right_first, below, middle))
+        return Cells(order, torch.where(order[1:] < order[:-1], below, middle))
 
     def codes(self, weights: Tensor) -> Tensor:
         """Codebook index of every weight: uint8, shape and device of the weights."""
@@ -47,7 +48,7 @@ class Cells:
         return self.order.to(weights.device, torch.uint8)[cells]
 
     def edges(self, values: Sorted) -> Tensor:
-        """Positions (K + 1,) between which the sorted values belong to the i-th cell."""
+        """Positions (C + 1,) between which the sorted values belong to the i-th cell."""
         inner = torch.searchsorted(values.values, self.upper, right=True)
         return torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), len(values.values))])
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import UserError
+from suite.files import write_atomic
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlartifacts"  # folder below the ledger's root
@@ -46,7 +47,10 @@ def connect(uri: str) -> Any:
     """An `MlflowClient`. A SQLite database is made if there is none, which is not safe in two processes at once."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    address = _sqlite_address(Path(uri.removeprefix(SQLITE))) if uri.startswith(SQLITE) else uri
+    return _client(_sqlite_address(Path(uri.removeprefix(SQLITE))) if uri.startswith(SQLITE) else uri)
+
+
+def _client(address: str) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=address, registry_uri=address)
@@ -59,6 +63,9 @@ def _sqlite_address(file: Path) -> str:
     deleted file. So a file made anew gets a new spelling: one "/." more for each file there was at this path before.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        # Elsewhere first: MLflow cannot use a database whose making, which takes seconds, was broken off.
+        write_atomic(file, lambda temporary: _client(f"{SQLITE}{temporary}"))
     with closing(sqlite3.connect(file)) as database:
         database.execute("BEGIN IMMEDIATE")
     inodes = _files.setdefault(file, [])
