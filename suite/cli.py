@@ -128,7 +128,8 @@ def run(
         last = run_local(sweep, ledger, data_root, Workers.of_machine(workers, gpus), retry_failed=retry_failed)
     if tracking.problem:
         err.print(
-            f"MLflow was not updated: {tracking.problem}\nall results are in the ledger; later: slq sync {sweep_file}"
+            f"MLflow was not updated: {tracking.problem}\nall results are in the ledger; later: slq sync {sweep_file}",
+            soft_wrap=True,
         )
     _finish(sweep_file, sweep, ledger, last, uri, tables_folder)
 

@@ -165,6 +165,8 @@ def _mappings(path: Path, top: Block, key: str) -> list[Block]:
 def sweep_schema() -> dict[str, Any]:
     """JSON schema of a sweep file, for editors. Settings may be split over defaults, grid and trials: none is required there."""
     trial = Trial.model_json_schema()
+    method = trial["properties"]["method"]
+    method["anyOf"] = method.pop("oneOf")  # while its name stands elsewhere, options may fit several methods
     definitions = {name: _without_required(model) for name, model in trial.pop("$defs").items()}
     dotted: dict[str, Any] = {r"^[a-z_]+\..+$": {}}
     partial = {**_without_required(trial), "patternProperties": dotted}

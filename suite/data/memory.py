@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from suite.data.augment import crop_flip
+from suite.data.augment import AUGMENTATIONS
 from suite.data.normalise import Normalise
 from suite.data.source import BatchRequest, DataInfo, Split
 
@@ -45,8 +45,8 @@ class MemorySource:
         for request in requests:
             indices = request.indices.to(device)
             images = arrays.images.index_select(0, indices)
-            if self.info.augment == "crop-flip" and request.seed is not None:
-                images = crop_flip(images, request.seed)
+            if request.seed is not None and self.info.augment in AUGMENTATIONS:
+                images = AUGMENTATIONS[self.info.augment](images, request.seed)
             yield normalise(images), arrays.labels.index_select(0, indices)
 
     def _arrays(self, split: Split, device: torch.device) -> Arrays:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from suite.data.cifar import load_cifar
 from suite.data.digits import load_digits
@@ -21,8 +22,8 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 
 
-def _grey(name: str, title: str, mean: float, std: float) -> DataInfo:
-    return DataInfo(name, title, 1, 28, 10, (mean,), (std,), "none")
+def _grey(name: str, title: str, mean: float, std: float, augment: Literal["none", "crop"] = "none") -> DataInfo:
+    return DataInfo(name, title, 1, 28, 10, (mean,), (std,), augment)
 
 
 def _cifar(name: str, title: str, classes: int) -> DataInfo:
@@ -30,7 +31,7 @@ def _cifar(name: str, title: str, classes: int) -> DataInfo:
 
 
 _ALL = (
-    _grey("digits", "Digits", 0.3054, 0.3247),
+    _grey("digits", "Digits", 0.3056, 0.3248, "crop"),
     _grey("mnist", "MNIST", 0.1307, 0.3081),
     _grey("fashion-mnist", "Fashion-MNIST", 0.2860, 0.3530),
     _cifar("cifar10", "CIFAR-10", 10),

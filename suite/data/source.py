@@ -23,7 +23,7 @@ class DataInfo:
     classes: int
     mean: tuple[float, ...]  # per channel, of pixels scaled to 0..1
     std: tuple[float, ...]
-    augment: Literal["none", "crop-flip", "imagenet"]
+    augment: Literal["none", "crop", "crop-flip", "imagenet"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def _client(address: str) -> Any:
 
 
 def _sqlite_address(file: Path) -> str:
-    """The URI for a SQLite file, after a look whether it can be written: MLflow would try a broken one for 100 s.
+    """The URI for a SQLite file, after a look whether it can be opened: MLflow would try for 100 s.
 
     MLflow keeps one connection for each spelling of a URI as long as the process lives, and would go on writing into a
     deleted file. So a file made anew gets a new spelling: one "/." more for each file there was at this path before.
@@ -66,8 +65,7 @@ def _sqlite_address(file: Path) -> str:
     if not file.exists():
         # Elsewhere first: MLflow cannot use a database whose making, which takes seconds, was broken off.
         write_atomic(file, lambda temporary: _client(f"{SQLITE}{temporary}"))
-    with closing(sqlite3.connect(file)) as database:
-        database.execute("BEGIN IMMEDIATE")
+    sqlite3.connect(file).close()
     inodes = _files.setdefault(file, [])
     if (inode := file.stat().st_ino) not in inodes:
         inodes.append(inode)

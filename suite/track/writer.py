@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -16,13 +16,10 @@ from suite.track.store import TrackingError, artifact_location, connect, explain
 
 LOCK = ".mlflow.lock"  # in the ledger's root: one database serves all sweeps of a root
 
-MOST_POINTS = 1_000  # MLflow's limits for one call
-MOST_PARAMS = 100
+MOST_POINTS = 1_000  # MLflow's limit for one call
 PAGE = 1_000  # runs for one call of a search
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow shows its pages for language models
-
-T = TypeVar("T")
 
 
 class Outcome(Enum):
@@ -150,8 +147,8 @@ def _write(client: Any, run: Any, wanted: Projection, mark: dict[str, str]) -> i
     identity = run.info.run_id
     _write_settings(client, run, wanted)
     points = _missing_points(client, run, wanted.points)
-    for batch in _batches(points, MOST_POINTS):
-        client.log_batch(identity, metrics=[_metric(point) for point in batch])
+    for i in range(0, len(points), MOST_POINTS):
+        client.log_batch(identity, metrics=[_metric(point) for point in points[i : i + MOST_POINTS]])
     for file in wanted.artifacts:
         client.log_artifact(identity, str(file))
     _write_status(client, run, wanted)
@@ -164,11 +161,9 @@ def _write_settings(client: Any, run: Any, wanted: Projection) -> None:
     identity = run.info.run_id
     if run.info.run_name != wanted.name:
         client.update_run(identity, name=wanted.name)
-    if tags := dict(wanted.tags.items() - run.data.tags.items()):
-        client.log_batch(identity, tags=_entities("RunTag", tags))
+    tags = dict(wanted.tags.items() - run.data.tags.items())
     params = {name: value for name, value in wanted.params.items() if name not in run.data.params}
-    for batch in _batches(list(params), MOST_PARAMS):
-        client.log_batch(identity, params=_entities("Param", {name: params[name] for name in batch}))
+    client.log_batch(identity, params=_entities("Param", params), tags=_entities("RunTag", tags))
 
 
 def _missing_points(client: Any, run: Any, points: list[Point]) -> list[Point]:
@@ -197,7 +192,3 @@ def _entities(kind: str, values: dict[str, str]) -> list[Any]:
     from mlflow import entities
 
     return [getattr(entities, kind)(key, value) for key, value in values.items()]
-
-
-def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
