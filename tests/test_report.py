@@ -261,8 +261,8 @@ def test_label_leaves_out_what_follows_from_the_width(ledger: Ledger, references
     [
         ("method.partition", "loss", "loss partition"),
         ("retrain.epochs", 4.0, "retrain epochs 4"),
-        ("method.pin_zero", True, "pin zero on"),
-        ("method.threshold", None, "no threshold"),
+        ("method.pin_zero", True, "pin zero"),
+        ("method.threshold", None, "default threshold"),
         ("method.portions", [0.5, 1.0], "portions 0.5/1"),
     ],
 )

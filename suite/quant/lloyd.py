@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,9 @@ class Sorted:
     @staticmethod
     def of(weights: Tensor) -> Sorted:
         """Sort the weights, a tensor of any shape and float type."""
-        values = weights.detach().flatten().cpu().double().sort().values
+        flat = weights.detach().flatten().cpu()
+        exact = flat if flat.dtype == torch.float64 else flat.float()
+        values = torch.from_numpy(np.sort(exact.numpy())).double()  # NumPy's vectorised sort: several times torch's speed
         return Sorted(values, torch.cat([values.new_zeros(1), values.cumsum(0)]))
 
 

@@ -32,13 +32,13 @@ def _tells(name: str, row: Settings, peers: Sequence[Settings]) -> bool:
 
 
 def in_words(name: str, value: Any) -> str:
-    """A setting as people say it: "magnitude partition", "retrain epochs 4", "no warm up"."""
+    """A setting as people say it: "magnitude partition", "retrain epochs 4", "no compensation"."""
     noun = name.removeprefix("method.").replace(".", " ").replace("_", " ")
     match value:
         case None:
-            return f"no {noun}"
+            return f"default {noun}"
         case bool():
-            return f"{noun} {'on' if value else 'off'}"
+            return noun if value else f"no {noun}"
         case str():
             return f"{value} {noun}"
         case list():

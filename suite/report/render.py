@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -53,9 +54,22 @@ def print_tables(tables: Tables, console: Console) -> None:
 
 
 def _grid(frame: pd.DataFrame, title: str) -> Table:
-    grid = Table(title=Text(title), title_justify="left", title_style="bold")
+    grid = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for name in frame.columns:
-        grid.add_column(Text(name), justify="left" if name in _LEFT else "right")
+        words = name in _LEFT
+        heading = Text(name.replace("/", "/ "))  # may break there: figures never do, words if they must
+        whole = " ".join(frame[name]).split() if words else [*frame[name]]  # what must not be broken
+        width = max(len(part) for part in [*whole, *heading.plain.split()])
+        grid.add_column(
+            heading, justify="left" if words else "right", min_width=width, max_width=None if words else width
+        )
     for row in frame.itertuples(index=False):
         grid.add_row(*(Text(cell) for cell in row))  # Text: a cell is never markup
     return grid
