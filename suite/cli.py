@@ -220,13 +220,13 @@ def ui(
     port: Annotated[int | None, typer.Option(help="Port on the loopback address; default: a free one.")] = None,
 ) -> None:
     """Bring MLflow up to the ledger and serve its UI until Ctrl-C."""
-    from suite.track import default_uri, free_port, ui_command, ui_environment
+    from suite.track import default_uri, free_port, runs_page, ui_command, ui_environment
     from suite.track import sync as project
 
     sweep, ledger = _open(sweep_file, root)
     project(ledger, sweep.trials, default_uri(ledger.root))
     port = port or free_port()
-    out.print(f"MLflow at http://127.0.0.1:{port}  (experiment {sweep.name}; Ctrl-C ends it)")
+    out.print(f"{runs_page(ledger.root, sweep.name, port)}\n(ready in some seconds; Ctrl-C ends it)", soft_wrap=True)
     server = subprocess.Popen(ui_command(ledger.root, "127.0.0.1", port), env={**os.environ, **ui_environment()})
     try:
         raise typer.Exit(server.wait())

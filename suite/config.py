@@ -123,8 +123,8 @@ class Trial(Strict):
 
     @property
     def label(self) -> str:
-        """Short name for people: "lenet5 digits SLQ 5b loss s0"."""
-        return f"{self.network} {self.data} {self.method.label} s{self.seed}"
+        """Short name for people, what differs within a sweep first: "SLQ 5b loss s0 lenet5 digits"."""
+        return f"{self.method.label} s{self.seed} {self.network} {self.data}"
 
     @property
     def id(self) -> str:

@@ -59,7 +59,7 @@ def _grid(frame: pd.DataFrame, title: str) -> Table:
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
-        pad_edge=False,
+        show_edge=False,
         padding=(0, 1, 0, 0),
     )
     for name in frame.columns:

@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from suite.track.store import ARTIFACTS, ENVIRONMENT, default_uri
+from suite.track.store import ARTIFACTS, ENVIRONMENT, connect, default_uri
 
 
 def ui_command(root: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
@@ -18,6 +18,12 @@ def ui_command(root: Path, host: str = "127.0.0.1", port: int = 5000) -> list[st
         *("--host", host, "--port", str(port)),
         *("--workers", "1"),
     ]
+
+
+def runs_page(root: Path, sweep: str, port: int) -> str:
+    """Address of a sweep's runs in a UI served on `port`; sync first. MLflow opens its pages for language models otherwise."""
+    experiment = connect(default_uri(root)).get_experiment_by_name(sweep)
+    return f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
 
 
 def ui_environment() -> dict[str, str]:
