@@ -191,8 +191,6 @@ def logs(
 def _find(sweep: Sweep, ledger: Ledger, part: str) -> Work:
     identities = [trial.id for trial in sweep.trials] + [work.id for work in ledger.trials()]
     found = sorted({identity for identity in identities if part in identity})
-    if part in found:
-        found = [part]
     if len(found) == 1:
         return ledger.trial(found[0])
     if found:

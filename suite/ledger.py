@@ -137,9 +137,8 @@ class Work:
     def state(self) -> State:
         attempt = self.newest_attempt()
         live = attempt is not None and attempt.is_live()
-        if (
-            self.path / "result.json"
-        ).exists():  # after the look at the claim, which is released after the result is there
+        # after the look at the claim, since a claim is released only when the result is there
+        if (self.path / "result.json").exists():
             return State.DONE
         if attempt is None:
             return State.NEW

@@ -214,7 +214,7 @@ names = st.sampled_from(["start", "train", "eval", "end"])
 values = st.dictionaries(st.sampled_from(["step", "wörd"]), st.integers() | st.sampled_from(["", "ß\n{}"]), max_size=2)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # it writes files
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # it writes files
 @given(events=st.lists(st.tuples(names, values), max_size=8), part=st.floats(0, 1))
 def test_wherever_a_crash_cuts_the_file_the_whole_lines_are_read(
     events: list[tuple[str, dict[str, Any]]], part: float
@@ -240,16 +240,15 @@ def test_newest_in_a_long_file(work: Work) -> None:
     attempt = begin(work)
     ranked = {"scores": {f"layer{i}": [1.234567890123456789e-5] * 129 for i in range(57)}}  # ResNet-56 at 8 bits
     line = json.dumps({"t": 1.0, "event": "train", "step": 1}).encode() + b"\n"
+    attempt.emit("baseline")
     with (attempt.path / "events.jsonl").open("ab") as file:
         file.write(line * (3 * TAIL // len(line)))
     attempt.emit("snap", stage=3, **ranked)
     reader = Attempt(attempt.path)
     assert reader.newest()["stage"] == 3  # type: ignore[index]
     assert reader.newest("train")["step"] == 1  # type: ignore[index]
-    assert reader.newest("baseline") is None
-    began = time.perf_counter()
-    reader.newest()
-    assert time.perf_counter() - began < 0.1, "the whole file is not parsed"
+    assert reader.newest("baseline") is None, "the beginning of the file is not read"
+    assert reader.events()[0]["event"] == "baseline"
 
 
 def test_no_events_yet(work: Work) -> None:
@@ -269,7 +268,7 @@ def test_a_log_cut_within_a_character_is_readable(work: Work) -> None:
     attempt = begin(work)
     attempt.say("Größe")
     file = attempt.path / "log.txt"
-    file.write_bytes(file.read_bytes()[:-4])  # "\xc3" is left of "ß"
+    file.write_bytes(file.read_bytes()[:-3])  # half of "ß" is left
     assert "Grö" in Attempt(attempt.path).log()
 
 

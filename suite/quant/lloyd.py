@@ -21,7 +21,9 @@ class Sorted:
         """Sort the weights, a tensor of any shape and float type."""
         flat = weights.detach().flatten().cpu()
         exact = flat if flat.dtype == torch.float64 else flat.float()
-        values = torch.from_numpy(np.sort(exact.numpy())).double()  # NumPy's vectorised sort: several times torch's speed
+        values = torch.from_numpy(
+            np.sort(exact.numpy())
+        ).double()  # NumPy's vectorised sort: several times torch's speed
         return Sorted(values, torch.cat([values.new_zeros(1), values.cumsum(0)]))
 
 
@@ -47,7 +49,7 @@ class Cells:
 
     def codes(self, weights: Tensor) -> Tensor:
         """Codebook index of every weight: uint8, shape and device of the weights."""
-        cells = torch.bucketize(weights.detach().double(), self.upper.to(weights.device))
+        cells = torch.bucketize(weights.detach().double().contiguous(), self.upper.to(weights.device))
         return self.order.to(weights.device, torch.uint8)[cells]
 
     def edges(self, values: Sorted) -> Tensor:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from suite.errors import UserError, choices
 from suite.yaml_lines import line_of, load_yaml
 
-FOLDER = Path("results/reference")
+FOLDER = Path(__file__).parents[2] / "results" / "reference"  # of this checkout, wherever it is called from
 
 # Data that is shown beside the figures of other, published data: there only differences to full precision compare.
 STANDS_FOR = {"cifar10-jpeg": "cifar10"}

@@ -65,7 +65,9 @@ def outcome(result: dict[str, Any] | None) -> dict[str, Any]:
 
 
 @every_method
-def test_ends_quantized_and_reloads_exactly(method: dict[str, Any], make_trial: Callable[..., Trial], ledger: Ledger) -> None:
+def test_ends_quantized_and_reloads_exactly(
+    method: dict[str, Any], make_trial: Callable[..., Trial], ledger: Ledger
+) -> None:
     trial = make_trial(method)
     assert run_trial(trial, ledger, Path("data"))
     work = ledger.trial(trial.id)
@@ -101,42 +103,43 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-@every_method
-@pytest.mark.parametrize("saves", [1, 3, 8, 15])
-def test_resumes_bit_exactly(
-    method: dict[str, Any],
-    saves: int,
-    make_trial: Callable[..., Trial],
-    ledger: Ledger,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Stopped after any checkpoint, here after the 1st, 3rd, 8th and 15th, with a checkpoint at every step."""
-    undisturbed = Ledger(tmp_path / "undisturbed", "short")
-    trial = make_trial(method, runtime={"checkpoint_seconds": 1e-9, "log_steps": 2})
-    run_trial(trial, undisturbed, Path("data"))
-    real, count = checkpoint.save, 0
+class DyingSave:
+    """`checkpoint.save`, after whose n-th call the process ends."""
 
-    def save_then_die(*arguments: Any) -> None:
-        nonlocal count
-        real(*arguments)
-        count += 1
-        if count == saves:
+    def __init__(self, dies_after: int | None = None) -> None:
+        self.real, self.dies_after, self.count = checkpoint.save, dies_after, 0
+
+    def __call__(self, *arguments: Any) -> None:
+        self.real(*arguments)
+        self.count += 1
+        if self.count == self.dies_after:
             raise Killed
 
-    monkeypatch.setattr(checkpoint, "save", save_then_die)
-    with pytest.raises(Killed):  # the baseline's training alone saves more often than that
-        run_trial(trial, ledger, Path("data"))
-    assert ledger.trial(trial.id).state() is State.LOST
-    count = 0
-    died_twice = False
-    try:
-        run_trial(trial, ledger, Path("data"))
-    except Killed:
-        died_twice = True
-    monkeypatch.undo()
-    assert run_trial(trial, ledger, Path("data")) == died_twice
-    assert outcome(ledger.trial(trial.id).result()) == outcome(undisturbed.trial(trial.id).result())
+
+@every_method
+def test_resumes_bit_exactly(
+    method: dict[str, Any], make_trial: Callable[..., Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a checkpoint at every step, stopped after the first, after the last, and twice in between: always the same result."""
+    trial = make_trial(method, runtime={"checkpoint_seconds": 1e-9, "log_steps": 2})
+    run_trial(make_trial({"name": "full"}), Ledger(tmp_path, "baseline"), Path("data"))
+    undisturbed = Ledger(tmp_path, "undisturbed")  # of the same root: they share the baseline
+    counting = DyingSave()
+    monkeypatch.setattr(checkpoint, "save", counting)
+    run_trial(trial, undisturbed, Path("data"))
+    if counting.count == 0:
+        pytest.skip("nothing to resume: a trial without stages saves no checkpoint")
+    for n in sorted({1, counting.count // 3, 2 * counting.count // 3, counting.count} - {0}):
+        ledger = Ledger(tmp_path, f"stopped-after-{n}")
+        monkeypatch.setattr(checkpoint, "save", DyingSave(dies_after=n))
+        with pytest.raises(Killed):
+            run_trial(trial, ledger, Path("data"))
+        assert ledger.trial(trial.id).state() is State.LOST
+        monkeypatch.setattr(checkpoint, "save", DyingSave())
+        assert run_trial(trial, ledger, Path("data"))
+        assert "resuming at stage" in ledger.trial(trial.id).attempts()[-1].log()
+        assert outcome(ledger.trial(trial.id).result()) == outcome(undisturbed.trial(trial.id).result())
+        assert ledger.trial(trial.id).model.read_bytes() == undisturbed.trial(trial.id).model.read_bytes()
 
 
 @every_method
@@ -148,15 +151,16 @@ def test_frozen_weights_never_move_in_training(method: dict[str, Any], optimizer
     weights = quantizable(model)
     layers = {name: Layer.untouched(weights[name]) for name in quantizer.select(list(weights))}
     net = Net(layers, HeldOutLoss(model, data, CPU), seed=0)
-    recipe = Recipe.model_validate({"optimizer": optimizer, "momentum": 0.9, "weight_decay": 0.1, "learning_rate": 0.01})
+    recipe = Recipe.model_validate(
+        {"optimizer": optimizer, "momentum": 0.9, "weight_decay": 0.1, "learning_rate": 0.01}
+    )
     moved = False
     for stage in range(quantizer.stages(len(layers))):
         quantizer.quantize(stage, net)
         before = {name: layer.weight.detach().clone() for name, layer in layers.items()}
-        parameters = trainable(model, layers, lambda name: True)
-        train(
-            model, model, make_optimizer(parameters, recipe), Frozen(layers.values()), data, recipe, 0, Phase(0, 5), CPU, lambda rate: None
-        )  # fmt: skip
+        fresh = make_optimizer(trainable(model, layers, lambda name: True), recipe)
+        frozen = Frozen(layers.values())
+        train(model, model, fresh, frozen, data, recipe, 0, Phase(0, 5), CPU, lambda rate: None)
         for name, layer in layers.items():
             assert torch.equal(layer.weight[layer.frozen], before[name][layer.frozen])
             moved |= not torch.equal(layer.weight, before[name])
@@ -208,7 +212,9 @@ def test_all_zero_and_few_valued_layers(method: dict[str, Any]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_weights_equal_their_codebook(method: dict[str, Any], dtype: torch.dtype) -> None:
     quantizer: Method = TypeAdapter(AnyMethod).validate_python(method)
-    weights = {name: torch.randn(200, generator=torch.Generator().manual_seed(i)).to(dtype) for i, name in enumerate("abc")}
+    weights = {
+        name: torch.randn(200, generator=torch.Generator().manual_seed(i)).to(dtype) for i, name in enumerate("abc")
+    }
     layers = {name: Layer.untouched(weights[name]) for name in quantizer.select(list(weights))}
     net = Net(layers, loss=lambda: 1.0, seed=0)
     for stage in range(quantizer.stages(len(layers))):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from suite.quant.init import INITS, codebook_size, kmeanspp, ladder
 from suite.quant.lloyd import Cells, Sorted, lloyd
 
-weights = st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=60).map(lambda v: torch.tensor(v, dtype=torch.float32))
+weights = st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=60).map(
+    lambda v: torch.tensor(v, dtype=torch.float32)
+)
 centre_lists = st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=9)
 
 
@@ -19,9 +23,12 @@ def brute_force_codes(values: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Nearest centre by exact squared distance; the first of equally near ones."""
     from fractions import Fraction
 
-    return np.array([
-        min(range(len(centres)), key=lambda j: (abs(Fraction(float(v)) - Fraction(float(centres[j]))), j)) for v in values
-    ])
+    return np.array(
+        [
+            min(range(len(centres)), key=lambda j: (abs(Fraction(float(v)) - Fraction(float(centres[j]))), j))
+            for v in values
+        ]
+    )
 
 
 @given(weights, centre_lists)
@@ -60,11 +67,16 @@ def test_rounds_equal_brute_force_lloyd(values: torch.Tensor, start: list[float]
 @settings(max_examples=100, deadline=None)
 def test_error_never_rises_with_rounds(values: torch.Tensor, start: list[float]) -> None:
     def error(rounds: int) -> float:
-        centres, _ = lloyd(Sorted.of(values), torch.tensor(start, dtype=torch.float64), torch.ones(len(start), dtype=torch.bool), rounds)
+        centres, _ = lloyd(
+            Sorted.of(values),
+            torch.tensor(start, dtype=torch.float64),
+            torch.ones(len(start), dtype=torch.bool),
+            rounds,
+        )
         return float((values.double()[:, None] - centres).square().min(dim=1).values.sum())
 
     errors = [error(rounds) for rounds in range(1, 6)]
-    assert all(later <= earlier + 1e-9 for earlier, later in zip(errors, errors[1:], strict=False))
+    assert all(later <= earlier + 1e-9 for earlier, later in pairwise(errors))
 
 
 def test_codes_stay_on_the_weights_device_and_shape() -> None:
@@ -77,7 +89,9 @@ def test_codes_stay_on_the_weights_device_and_shape() -> None:
 @pytest.mark.parametrize("bits", [2, 3, 5, 8])
 @given(values=weights)
 @settings(max_examples=25, deadline=None)
-def test_every_start_has_k_finite_centres_zero_first_then_falling_magnitudes(name: str, bits: int, values: torch.Tensor) -> None:
+def test_every_start_has_k_finite_centres_zero_first_then_falling_magnitudes(
+    name: str, bits: int, values: torch.Tensor
+) -> None:
     k = codebook_size(bits)
     centres = INITS[name](Sorted.of(values), k, torch.Generator().manual_seed(0))
     assert centres.shape == (k,)

@@ -1,0 +1,250 @@
+"""The command line: help, exit codes, messages without tracebacks, and every command on a small ledger."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+
+from suite import cli
+from suite.ledger import Ledger
+from suite.sweep import load_sweep, sweep_schema
+from suite.trial import run_trial
+
+TEXT = """
+defaults:
+  network: lenet5
+  data: digits
+  baseline: {epochs: 2, batch_size: 128}
+  retrain: {epochs: 1, batch_size: 128}
+  holdout: 64
+trials:
+  - method: {name: kmeans, bits: 3}
+  - method: {name: full}
+  - {method: {name: slq, bits: 3}, seed: 0}
+  - {method: {name: slq, bits: 3}, seed: 1}
+"""
+COMMANDS = ["plan", "run", "status", "logs", "sync", "ui", "tables", "schema"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+Slq = Callable[..., Ended]
+
+
+@pytest.fixture
+def slq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Slq:
+    """Run a command as a shell would, in this process."""
+
+    def run(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["slq", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "300")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback (most recent call last)" not in err
+        return Ended(int(end.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A sweep file and a root where one trial is done, one has failed, and two are new."""
+    folder = tmp_path_factory.mktemp("small")
+    file = folder / "short.yaml"
+    file.write_text(TEXT)
+    ledger, trials = Ledger(folder / "runs", "short"), load_sweep(file).trials
+    assert run_trial(trials[0], ledger, folder / "data")
+    attempt = ledger.trial(trials[2].id).try_claim(trials[2].config())
+    assert attempt is not None
+    with pytest.raises(OSError, match="melted"), attempt.running():
+        raise OSError("the disk [red]melted[/red]")
+    return file, folder / "runs"
+
+
+# Help and exit codes
+
+
+def test_these_are_the_commands() -> None:
+    assert list(typer.main.get_command(cli.app).commands) == COMMANDS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(slq: Slq, command: str) -> None:
+    ended = slq(command, "--help")
+    assert ended.code == 0
+    assert f" {command} [OPTIONS]" in ended.out
+    if command != "schema":
+        assert "SWEEP" in ended.out
+        assert "--root" in ended.out
+
+
+def test_help_lists_the_commands(slq: Slq) -> None:
+    ended = slq("--help")
+    assert ended.code == 0
+    assert [command for command in COMMANDS if command not in ended.out] == []
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from suite.cli import main; main()", "plan", "none.yaml"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: no file none.yaml; the sweeps that come with the suite are jobs/*.yaml\n"
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "schema"])
+def test_every_command_refuses_a_broken_sweep(slq: Slq, tmp_path: Path, command: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("defaults: {network: lenet5, data: digits}\ntrials: [{method: {name: sqq}}]\n")
+    ended = slq(command, file, *(["part"] if command == "logs" else []), "--root", tmp_path / "runs")
+    assert ended.code == 2
+    assert ended.err.startswith(f"error: {file}:2: method.name: unknown method 'sqq'")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plann"],
+        ["plan"],
+        ["plan", "x.yaml", "--wide"],
+        ["run", "x.yaml", "--workers", "0"],
+        ["run", "x.yaml", "--gpus", "-1"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_is_2(slq: Slq, arguments: list[str]) -> None:
+    ended = slq(*arguments)
+    assert ended.code == 2
+    assert "Usage: " in ended.err
+
+
+def test_ctrl_c_is_130_and_says_what_to_do(slq: Slq, small: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("suite.sweep.load_sweep", interrupted)
+    ended = slq("plan", small[0])
+    assert ended.code == 130
+    assert "the same command goes on" in ended.err
+
+
+# What is missing is told before anything starts
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("data: mnist", ["MNIST not found", "MNIST/raw", "--data-root"]),
+        ("data: cifar10, network: resnet20", ["CIFAR-10 not found", "--data-root"]),
+        ("network: resnet20, baseline: {weights: published}", ["cifar10-resnet20", "data"]),
+    ],
+    ids=["mnist", "cifar10", "weights"],
+)
+def test_missing_data_says_where_to_put_it(slq: Slq, tmp_path: Path, settings: str, words: list[str]) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        f"defaults: {{network: lenet5, data: digits}}\ntrials:\n  - {{method: {{name: full}}, {settings}}}\n"
+    )
+    ended = slq("run", file, "--root", tmp_path / "runs", "--data-root", tmp_path / "data")
+    assert ended.code == 2
+    assert [word for word in [*words, str(tmp_path / "data")] if word not in ended.err] == [], ended.err
+    assert not (tmp_path / "runs" / "x").exists(), "nothing was started"
+
+
+# Every command on a small ledger
+
+
+def test_plan(slq: Slq, small: tuple[Path, Path]) -> None:
+    file, root = small
+    ended = slq("plan", file, "--root", root)
+    assert ended.code == 0
+    assert ended.out.startswith("short: 4 trials (2 new, 1 retry, 1 done); 3 to run, about ")
+    assert ended.out.count("\n") == 1
+    verbose = slq("plan", file, "--root", root, "--verbose").out
+    for trial in load_sweep(file).trials:
+        assert trial.id in verbose
+        assert trial.label in verbose
+
+
+def test_status(slq: Slq, small: tuple[Path, Path]) -> None:
+    ended = slq("status", small[0], "--root", small[1])
+    assert ended.code == 0
+    for words in ("1 of 4 trials done", "2 new", "1 failed", "OSError: the disk [red]melted[/red]"):
+        assert words in ended.out
+
+
+def test_logs(slq: Slq, small: tuple[Path, Path]) -> None:
+    file, root = small
+    ended = slq("logs", file, "k-means", "--root", root)
+    assert ended.code == 0
+    assert "attempt 1, done" in ended.out
+    assert "making baseline" in ended.out
+    failed = slq("logs", file, "slq-3b-loss-lenet5-digits-s0", "--root", root)
+    assert "attempt 1, failed" in failed.out
+    assert "Traceback (most recent call last)" in failed.out
+    assert "OSError: the disk [red]melted[/red]" in failed.out
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("full", ["has not been tried yet", "slq run"]),
+        ("slq-3b", ["part of 2 trials", "slq-3b-loss-lenet5-digits-s0", "slq-3b-loss-lenet5-digits-s1"]),
+        ("slq-4b-loss-lenet5-digits-s1", ["no trial", "k-means-3b", "did you mean 'slq-3b-loss-lenet5-digits-s1"]),
+    ],
+    ids=["untried", "ambiguous", "unknown"],
+)
+def test_logs_of_no_trial(slq: Slq, small: tuple[Path, Path], part: str, words: list[str]) -> None:
+    ended = slq("logs", small[0], part, "--root", small[1])
+    assert ended.code == 2
+    assert [word for word in words if word not in ended.err] == [], ended.err
+
+
+def test_tables(slq: Slq, small: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent.parent)  # where the published figures are
+    ended = slq("tables", small[0], "--root", small[1], "--out", tmp_path / "tables")
+    assert ended.code == 0
+    assert "k-means" in ended.out
+    assert "missing" in ended.out
+    assert {".md", ".tex", ".html", ".csv"} <= {path.suffix for path in (tmp_path / "tables").rglob("*")}
+    for path in (tmp_path / "tables").rglob("*.*"):
+        assert str(path) in ended.out
+
+
+def test_schema(slq: Slq) -> None:
+    ended = slq("schema")
+    assert ended.code == 0
+    assert json.loads(ended.out) == sweep_schema()
+
+
+@pytest.mark.slow
+def test_sync(slq: Slq, small: tuple[Path, Path], tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    first = slq("sync", small[0], "--root", small[1], "--tracking-uri", uri)
+    assert first.code == 0
+    assert first.out.startswith(f"{uri}: 2 runs created")
+    assert (
+        ": 0 runs created, 0 updated, 2 unchanged"
+        in slq("sync", small[0], "--root", small[1], "--tracking-uri", uri).out
+    )
+
+
+@pytest.mark.slow
+def test_sync_without_mlflow(slq: Slq, small: tuple[Path, Path]) -> None:
+    ended = slq("sync", small[0], "--root", small[1], "--tracking-uri", "http://127.0.0.1:1")
+    assert ended.code == 2
+    assert "sync again later" in ended.err
