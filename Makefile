@@ -12,10 +12,10 @@ demo: .venv/installed
 	.venv/bin/slq run jobs/quickstart.yaml
 
 test: check
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 fast: .venv/installed-dev
-	.venv/bin/pytest -m "not slow"
+	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
 
 check: .venv/installed-dev
 	.venv/bin/ruff check
