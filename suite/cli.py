@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from suite.errors import UserError, choices
 
@@ -81,12 +80,10 @@ def plan(
     made = make_plan(sweep, ledger)
     _print_plan(sweep, made)
     if verbose:
-        table = Table("trial", "id", "standing", box=None)
         for entry in made.entries:
-            table.add_row(entry.trial.label, entry.trial.id, entry.standing)
+            out.print(f"{entry.standing:8} {entry.trial.label:32} {entry.trial.id}", soft_wrap=True)
         for work in made.orphans:
-            table.add_row("", work.id, "orphan")
-        out.print(table)
+            out.print(f"{'orphan':8} {'':32} {work.id}", soft_wrap=True)
 
 
 def _print_plan(sweep: Sweep, made: Plan) -> None:
