@@ -1,4 +1,4 @@
-# make demo | test | check | clean
+# make demo | test | fast (the tests that take no more than seconds) | check | clean
 #   PYTHON       the interpreter that makes .venv (3.11 or newer)
 #   TORCH_INDEX  an additional package index to take torch from, e.g. PyTorch's own with CPU builds
 

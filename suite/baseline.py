@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from suite.claim import SupersededError
 from suite.config import Trial
 from suite.data import DataSource
 from suite.errors import UserError
@@ -28,7 +30,7 @@ def obtain_baseline(trial: Trial, ledger: Ledger, source: DataSource, data_root:
         attempt = work.try_claim(trial.baseline_config())
         if attempt is not None:
             asker.say(f"making baseline {work.id}")
-            with attempt.running():
+            with suppress(SupersededError), attempt.running():  # whoever took it over is finishing it
                 attempt.finish(_make(trial, source, data_root, attempt))
         else:
             time.sleep(POLL)
@@ -60,6 +62,7 @@ def _make(trial: Trial, source: DataSource, data_root: Path, attempt: OpenAttemp
     session.position.step = steps
     metrics = asdict(session.evaluate())
     attempt.emit("final", step=steps, **metrics)
+    attempt.check()
     save_network(attempt.work.model, session.model, {})
     verify(attempt.work.model, session.model)
     return {

@@ -42,7 +42,8 @@ TrackingUri = Annotated[
     str | None,
     typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow; default: SQLite below the root."),
 ]
-RUNS, DATA = Path("results/runs"), Path("data")
+RUNS, DATA, TABLES = Path("results/runs"), Path("data"), Path("results/tables")
+TABLES_HELP = "Where the tables go; default: results/tables, or tables below another --root."
 INTERRUPTED = 130  # exit code
 
 
@@ -100,11 +101,15 @@ def run(
     sweep_file: SweepFile,
     root: Root = RUNS,
     data_root: DataRoot = DATA,
-    workers: Annotated[int | None, typer.Option(min=1, help="Trials at once; default: one a processor.")] = None,
-    gpus: Annotated[float | None, typer.Option(min=0, help="GPU share of a trial; default: all GPUs shared.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trials at once; default: one a GPU, else one a processor.")
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of a trial, such as 0.5; default: one, if any.")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option(help="Also run trials that have failed three times.")] = False,
     tracking_uri: TrackingUri = None,
-    tables_folder: Annotated[Path, typer.Option("--tables", help="Where the tables go.")] = Path("results/tables"),
+    tables_folder: Annotated[Path | None, typer.Option("--tables", help=TABLES_HELP)] = None,
 ) -> None:
     """Run what is missing on this machine, follow it, and make the tables. Again: finished trials are skipped."""
     from suite.launch.local import Workers, run_local
@@ -122,28 +127,30 @@ def run(
     write_plan(sweep, ledger)
     uri = tracking_uri or default_uri(ledger.root)
     with syncing(ledger, sweep.trials, uri, enabled=bool(first.missing)) as tracking, live(Watch(sweep, ledger), out):
-        last = run_local(sweep, ledger, data_root, Workers.of_machine(workers, gpus), retry_failed=retry_failed)
+        last, errors = run_local(sweep, ledger, data_root, Workers.of_machine(workers, gpus), retry_failed=retry_failed)
     if tracking.problem:
         err.print(
             f"MLflow was not updated: {tracking.problem}\nall results are in the ledger; later: slq sync {sweep_file}",
             soft_wrap=True,
         )
-    _finish(sweep_file, sweep, ledger, last, uri, tables_folder)
-
-
-def _finish(sweep_file: Path, sweep: Sweep, ledger: Ledger, last: Plan, uri: str, folder: Path) -> None:
-    """The tables, where everything is, and the failures; exits 1 if there are any."""
-    from suite.launch.plan import Standing
-    from suite.ledger import State
-
-    _print_tables(sweep, ledger, folder)
     options = "" if ledger.root == RUNS.resolve() else f" --root {ledger.root}"
-    out.print(f"ledger   {ledger.path}\nMLflow   {uri}\nopen it  slq ui {sweep_file}{options}", soft_wrap=True)
-    failed = [e for e in last.entries if e.standing is Standing.FAILED or e.work.state() is State.FAILED]
-    for entry in failed:
-        out.print(f"failed: {entry.trial.label}: {entry.work.why_failed()}", style="red", markup=False, soft_wrap=True)
-        out.print(f"        slq logs {sweep_file} {entry.trial.id}{options}", soft_wrap=True)
-    if any(entry.standing is not Standing.DONE for entry in last.entries):
+    _print_tables(sweep, ledger, tables_folder)
+    out.print(f"ledger   {ledger.path}\nMLflow   {uri}", soft_wrap=True)
+    if uri == default_uri(ledger.root):
+        out.print(f"open it  slq ui {sweep_file}{options}", soft_wrap=True)
+    _report_failures(last, errors, f"slq logs {sweep_file}{options}")
+
+
+def _report_failures(last: Plan, errors: dict[str, str], logs: str) -> None:
+    """Each trial that is not done, why, and how to see more; exits 1 if there are any."""
+    from suite.launch.plan import Standing
+
+    missing = [entry for entry in last.entries if entry.standing is not Standing.DONE]
+    for entry in missing:
+        reason = errors.get(entry.trial.id) or entry.work.why_failed()
+        out.print(f"not done: {entry.trial.label}: {reason}", style="red", markup=False, soft_wrap=True)
+        out.print(f"          {logs} {entry.trial.id}", soft_wrap=True)
+    if missing:
         raise typer.Exit(1)
 
 
@@ -225,6 +232,8 @@ def ui(
     server = subprocess.Popen(ui_command(ledger.root, "127.0.0.1", port), env={**os.environ, **ui_environment()})
     try:
         raise typer.Exit(server.wait())
+    except KeyboardInterrupt:
+        out.print("ended")
     finally:
         server.terminate()
         server.wait()
@@ -234,19 +243,20 @@ def ui(
 def tables(
     sweep_file: SweepFile,
     root: Root = RUNS,
-    folder: Annotated[Path, typer.Option("--out", help="Where the tables go.")] = Path("results/tables"),
+    folder: Annotated[Path | None, typer.Option("--out", help=TABLES_HELP)] = None,
 ) -> None:
     """Make the sweep's tables anew from the ledger, on the screen and as Markdown, LaTeX, HTML and CSV."""
     sweep, ledger = _open(sweep_file, root)
     _print_tables(sweep, ledger, folder)
 
 
-def _print_tables(sweep: Sweep, ledger: Ledger, folder: Path) -> None:
+def _print_tables(sweep: Sweep, ledger: Ledger, folder: Path | None) -> None:
     from suite.report import build_tables, load_references, print_tables, write_tables
 
     built = build_tables(ledger, sweep.trials, load_references())
     print_tables(built, out)
-    for path in write_tables(built, folder):
+    usual = TABLES if ledger.root == RUNS.resolve() else ledger.root / "tables"
+    for path in write_tables(built, folder or usual):
         out.print(f"table    {path}", soft_wrap=True)
 
 

@@ -82,6 +82,7 @@ class Runtime(Strict):
 
     checkpoint_seconds: float = Field(30, gt=0, description="Time between checkpoints, at step boundaries.")
     log_steps: int = Field(20, ge=1, description="Training steps per recorded point.")
+    readers: int = Field(4, ge=0, description="Processes that read and augment ImageNet's images.")
 
 
 class Trial(Strict):
@@ -94,7 +95,9 @@ class Trial(Strict):
     baseline: Baseline = Baseline()
     retrain: Retrain = Retrain()
     holdout: int = Field(
-        256, ge=1, description="Training images set aside for measuring the loss of partitions; never trained on."
+        256,
+        ge=1,
+        description="Training images set aside for measuring the loss of partitions; no training here uses them.",
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Of activations; bfloat16 by autocast.")
     channels_last: bool = Field(False, description="Memory layout; pays for convolutions on most machines.")
@@ -106,6 +109,10 @@ class Trial(Strict):
     def _possible(self) -> Self:
         self.method.stages(len(self.method.select(self.layer_names())))
         return self
+
+    def _retrains(self) -> bool:
+        """Whether there is a stage to re-train after: settings of a re-training that never happens decide nothing."""
+        return self.method.stages(len(self.method.select(self.layer_names()))) > 1
 
     def layer_names(self) -> tuple[str, ...]:
         """Names of all layers of the network that could be quantized."""
@@ -122,6 +129,11 @@ class Trial(Strict):
         return self.method.title
 
     @property
+    def as_published(self) -> bool:
+        """Whether a published figure of the method may stand beside this trial."""
+        return self.method.as_published
+
+    @property
     def label(self) -> str:
         """Short name for people, what differs within a sweep first: "SLQ 5b loss s0 lenet5 digits"."""
         return f"{self.method.label} s{self.seed} {self.network} {self.data}"
@@ -129,7 +141,8 @@ class Trial(Strict):
     @property
     def id(self) -> str:
         """Readable prefix and hash: two trials have the same id exactly if they are the same experiment."""
-        canonical = {k: v for k, v in self.config().items() if k not in NOT_IDENTITY}
+        without = NOT_IDENTITY if self._retrains() else NOT_IDENTITY | {"retrain"}
+        canonical = {k: v for k, v in self.config().items() if k not in without}
         return f"{slug(self.method.label)}-{self.network}-{self.data}-s{self.seed}-{digest(canonical)}"
 
     def baseline_config(self) -> dict[str, Any]:

@@ -116,11 +116,16 @@ class Work:
         return read_json(self.path / "config.json") or {}
 
     def result(self) -> dict[str, Any] | None:
-        """The result, or None while there is none. Raises `UserError` for the result of a newer version."""
-        result: dict[str, Any] | None = read_json(self.path / "result.json")
-        if result is not None and result["schema"] > SCHEMA:
+        """The result, or None while there is none. Raises `UserError` if it is damaged or of a newer version."""
+        file = self.path / "result.json"
+        try:
+            result: dict[str, Any] | None = read_json(file)
+            newer = result is not None and result["schema"] > SCHEMA
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{file} is damaged ({error}); delete it, and the trial runs again") from None
+        if newer:
             raise UserError(
-                f"{self.path / 'result.json'} has schema {result['schema']}, this version reads up to {SCHEMA}; update slq"
+                f"{file} has schema {result and result['schema']}, this version reads up to {SCHEMA}; update slq"
             )
         return result
 

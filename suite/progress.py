@@ -45,6 +45,10 @@ class Watch:
     began: float = field(default_factory=time.time)
     _done: dict[str, float] = field(default_factory=dict)  # id -> when it was first seen done
 
+    def __post_init__(self) -> None:
+        done = (t.id for t in self.sweep.trials if self.ledger.trial(t.id).state() is State.DONE)
+        self._done = dict.fromkeys(done, self.began)
+
     def look(self) -> Snapshot:
         counts: dict[State, int] = {}
         running, failed = [], []
@@ -62,7 +66,7 @@ class Watch:
 
     def _seconds_left(self, counts: dict[State, int]) -> float | None:
         """From the pace of the trials that finished while we watched."""
-        seen = [when for when in self._done.values() if when > self.began + 2 * REFRESH]
+        seen = [when for when in self._done.values() if when > self.began]
         left = len(self.sweep.trials) - counts.get(State.DONE, 0) - counts.get(State.FAILED, 0)
         if not seen or not left:
             return None

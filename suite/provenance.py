@@ -13,12 +13,13 @@ from pathlib import Path
 
 import torch
 
+from suite.config import Trial
 from suite.files import write_atomic, write_json
 
 PACKAGES = ("slq-suite", "torch", "torchvision", "numpy", "ray", "mlflow", "submitit")
 
 
-def record(folder: Path, threads: int, device: torch.device) -> None:
+def record(folder: Path, trial: Trial, data_sha256: str, device: torch.device) -> None:
     """Write `provenance.json` into an attempt's folder and, if the code differs from its commit, the difference beside it."""
     commit, changed, difference = code_version()
     write_json(
@@ -32,7 +33,9 @@ def record(folder: Path, threads: int, device: torch.device) -> None:
             "cpu": _processor(),
             "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
             "device": device.type,
-            "threads": threads,
+            "threads": trial.threads,
+            "seed": trial.seed,
+            "data_sha256": data_sha256,
             "slurm": {key: value for key, value in os.environ.items() if key.startswith("SLURM_") and "JOB" in key},
             "argv": sys.argv,
         },

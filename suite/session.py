@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from suite import checkpoint
+from suite import checkpoint, memory
 from suite.checkpoint import Checkpoint, Position
 from suite.config import Recipe, Trial
 from suite.data import DataSource
@@ -40,9 +38,10 @@ class Session:
     ) -> None:
         """`begin(model)` gives a freshly built network its starting weights; it is not called when resuming."""
         make_deterministic(trial.threads)
+        memory.restart_peak()
         self.trial, self.method, self.attempt = trial, method, attempt
         self.compute = Compute(best_device(), trial.precision == "bfloat16")
-        record(attempt.path, trial.threads, self.compute.device)
+        record(attempt.path, trial, source.fingerprint, self.compute.device)
         self.data = TrainingData.split(source, trial.holdout)
         self.model = self._build()
         self._resumed = checkpoint.load(attempt.work.checkpoint, self.compute.device)
@@ -57,7 +56,6 @@ class Session:
             checkpoint.restore_layers(self.layers, self._resumed.layers)
             self.position = self._resumed.position
             attempt.say(f"resuming at stage {self.position.stage + 1}, step {self.position.step + self.position.done}")
-        self._forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if trial.compile else self.model
         self._wall, self._cpu = time.monotonic(), time.process_time()
         self._saved = time.monotonic()
 
@@ -95,7 +93,7 @@ class Session:
         frozen = Frozen(self.layers.values())
         train(
             self.model,
-            self._forward,
+            self._compiled() if self.trial.compile else self.model,
             optimizer,
             frozen,
             self.data,
@@ -105,6 +103,12 @@ class Session:
             self.compute,
             after_step,
         )
+
+    def _compiled(self) -> Callable[[Tensor], Tensor]:
+        """The network, compiled anew for each phase, so that a resumed phase runs the same code as an uninterrupted one."""
+        torch.compiler.reset()
+        compiled: Callable[[Tensor], Tensor] = torch.compile(self.model)
+        return compiled
 
     def _report(self, phase: Phase, **fields: Any) -> None:
         means = phase.report()
@@ -153,8 +157,8 @@ class Session:
             "wall_seconds": round(self.position.wall_seconds, 3),
             "cpu_seconds": round(self.position.cpu_seconds, 3),
             "gpu_seconds": round(self.position.wall_seconds, 3) if on_gpu else 0.0,
-            "peak_memory_bytes": _peak_memory(),
-            "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else 0,
+            "peak_memory_bytes": memory.peak(),
+            "peak_gpu_memory_bytes": memory.peak_gpu(),
             "steps": self.position.step,
             "attempts": self.attempt.number,
         }
@@ -163,9 +167,3 @@ class Session:
 def best_device() -> torch.device:
     """The GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -46,7 +46,7 @@ def load_sweep(path: Path) -> Sweep:
             raise UserError(f"{path}:{top.lines[key]}: unknown key {key!r}{choices(key, KEYS)}")
     defaults = _nested(path, _mapping(path, top, "defaults"))
     blocks = [defaults.merged(block) for block in _settings(path, top)]
-    wanted = _exclude(path, top, [(block, _trial(path, block)) for block in blocks])
+    wanted = _wanted(path, _mappings(path, top, "exclude"), blocks)
     if not wanted:
         raise UserError(f"{path}: the sweep has no trial; give a grid or trials")
     _refuse_twins(path, wanted)
@@ -106,20 +106,30 @@ def _trial(path: Path, block: Block) -> Trial:
         raise UserError(f"{path}:{block.line}: {error}") from None
 
 
-def _exclude(path: Path, top: Block, trials: list[tuple[Block, Trial]]) -> list[tuple[Block, Trial]]:
-    settings = {key: None for _, trial in trials for key in _dotted(trial.config())}
-    for condition in _mappings(path, top, "exclude"):
-        for key in condition:
-            if key not in settings:
-                beside = [name for name in settings if name.startswith(key.partition(".")[0] + ".")] or settings
-                raise UserError(f"{path}:{condition.lines[key]}: exclude: unknown key {key!r}{choices(key, beside)}")
-        kept = [pair for pair in trials if not _meets(pair[1].config(), condition)]
-        if len(kept) == len(trials):
-            raise UserError(
-                f"{path}:{condition.line}: exclude {dict(condition)} matches no trial; remove or correct it"
-            )
-        trials = kept
-    return trials
+def _wanted(path: Path, conditions: list[Block], blocks: list[Block]) -> list[tuple[Block, Trial]]:
+    """The trials that meet no condition. Conditions are tried before the settings are checked, too: they may be impossible."""
+    unused = dict(enumerate(conditions))
+
+    def excluded(settings: dict[str, Any]) -> bool:
+        met = [number for number, condition in enumerate(conditions) if _meets(settings, condition)]
+        for number in met:
+            unused.pop(number, None)
+        return bool(met)
+
+    trials = [(block, _trial(path, block)) for block in blocks if not excluded(block)]
+    wanted = [(block, trial) for block, trial in trials if not excluded(trial.config())]
+    for condition in unused.values():
+        raise _useless(path, condition, [trial for _, trial in trials])
+    return wanted
+
+
+def _useless(path: Path, condition: Block, trials: list[Trial]) -> UserError:
+    settings = {key: None for trial in trials for key in _dotted(trial.config())}
+    for key in condition:
+        if key not in settings:
+            beside = [name for name in settings if name.startswith(key.partition(".")[0] + ".")] or settings
+            return UserError(f"{path}:{condition.lines[key]}: exclude: unknown key {key!r}{choices(key, beside)}")
+    return UserError(f"{path}:{condition.line}: exclude {dict(condition)} matches no trial; remove or correct it")
 
 
 def _meets(config: dict[str, Any], condition: Block) -> bool:

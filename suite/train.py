@@ -7,6 +7,7 @@ a generator that lives from step to step; a checkpoint therefore needs weights, 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ def mix(*numbers: int) -> int:
 
 def make_deterministic(threads: int) -> None:
     """Let equal inputs give equal bits in this process."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

@@ -38,7 +38,7 @@ def run_trial(trial: Trial, ledger: Ledger, data_root: Path) -> bool:
 
 
 def _carry_out(trial: Trial, ledger: Ledger, data_root: Path, attempt: OpenAttempt) -> dict[str, Any]:
-    source = open_data(trial.data, data_root, ledger.root / "cache")
+    source = open_data(trial.data, data_root, ledger.root / "cache", trial.runtime.readers)
     baseline = obtain_baseline(trial, ledger, source, data_root, attempt)
     found = baseline.result() or {}
     attempt.emit("baseline", id=baseline.id, **found["metrics"])
@@ -112,6 +112,7 @@ def _steps(session: Session, stages: int) -> list[int]:
 
 
 def _pack(session: Session, work: Work) -> None:
+    session.attempt.check()
     save_network(work.model, session.model, session.layers)
     verify(work.model, session.model)
 

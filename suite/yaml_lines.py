@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,19 @@ class Items(list[Any]):
     lines: list[int]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's floating-point numbers: PyYAML takes 1e-3 for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 def load_yaml(path: Path) -> Block:
     """Read one YAML mapping. Raises `UserError` with the line for anything else, and for a key given twice."""
     try:
-        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+        node = yaml.compose(path.read_text(), Loader=_Loader)
     except FileNotFoundError:
         raise UserError(f"no file {path}; the sweeps that come with the suite are jobs/*.yaml") from None
     except yaml.MarkedYAMLError as error:
@@ -82,7 +92,7 @@ def _construct(node: yaml.Node, path: Path) -> Any:
 
 
 def _scalar(node: yaml.Node, path: Path, line: int) -> Any:
-    loader = yaml.SafeLoader("")
+    loader = _Loader("")
     try:
         return loader.construct_object(node, deep=True)
     except yaml.YAMLError as error:

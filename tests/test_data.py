@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from suite.data import DATASETS, BatchRequest, DataSource, Split, describe, open_data
+from suite.data import DATASETS, BatchRequest, DataSource, Split, open_data
 from suite.data.augment import crop_flip
 from suite.data.idx import read_idx
 from suite.data.memory import Arrays, MemorySource
@@ -241,10 +241,6 @@ def test_missing_data_says_where_to_put_it(tmp_path: Path, name: str, place: str
 def test_unknown_data_set_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'mnits'.*digits.*did you mean 'mnist'"):
         open_data("mnits", tmp_path, tmp_path)
-
-
-def test_describe_needs_no_data(tmp_path: Path) -> None:
-    assert describe("cifar100", tmp_path).classes == 100
 
 
 # ---- folders of JPEG files

@@ -13,15 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from suite.data.folders import ImageFiles, class_folders, joint_digest, list_splits
+from suite.data.folders import ImageFiles, joint_digest, list_splits
 from suite.data.normalise import Normalise
 from suite.data.source import BatchRequest, DataInfo, Split
 from suite.vision import transforms
-
-
-def describe_imagenet(info: DataInfo, data_root: Path) -> DataInfo:
-    """`info` with the number of classes that are really there: a subset of ImageNet is fine."""
-    return replace(info, classes=len(class_folders(info.title, data_root / "imagenet" / "train")))
 
 
 class ImageNetSource:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -42,33 +41,19 @@ _ALL = (
 DATASETS: dict[str, DataInfo] = {info.name: info for info in _ALL}
 
 
-def describe(name: str, data_root: Path) -> DataInfo:
-    """The data set's description without loading it; UserError if unknown, or for ImageNet if it is not there."""
-    info = _find(name)
-    if name != "imagenet":
-        return info
-    from suite.data.imagenet import describe_imagenet
-
-    return describe_imagenet(info, data_root)
-
-
-def open_data(name: str, data_root: Path, cache: Path, workers: int | None = None) -> DataSource:
+def open_data(name: str, data_root: Path, cache: Path, workers: int = 0) -> DataSource:
     """Open a data set; a process opens each only once, so trials in it share the memory.
 
-    `cache` is a folder for decoded images. `workers` is the number of processes that read ImageNet; by default one less
-    than the CPUs this process may use. UserError if the data set is unknown, missing or damaged.
+    `cache` is a folder for decoded images. `workers` is the number of processes that read ImageNet.
+    UserError if the data set is unknown, missing or damaged.
     """
-    return _open(_find(name), data_root.absolute(), cache.absolute(), _spare_cpus() if workers is None else workers)
+    return _open(_find(name), data_root.absolute(), cache.absolute(), workers)
 
 
 def _find(name: str) -> DataInfo:
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}{choices(name, DATASETS)}")
     return DATASETS[name]
-
-
-def _spare_cpus() -> int:
-    return len(os.sched_getaffinity(0)) - 1
 
 
 @lru_cache(maxsize=4)

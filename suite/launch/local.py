@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.config import Trial
+from suite.errors import UserError
 from suite.launch.plan import Plan, Standing, make_plan
 from suite.ledger import Ledger
 from suite.sweep import Sweep
@@ -34,13 +35,19 @@ class Workers:
 
     @staticmethod
     def of_machine(count: int | None, gpus: float | None) -> Workers:
-        """Defaults: a worker for each processor this process may use, and the GPUs shared equally among them."""
-        count = count or usable_processors()
-        if gpus is None:
-            import torch
+        """Defaults: with GPUs a worker and a whole GPU for each of them, else a worker for each processor.
 
-            gpus = min(1.0, torch.cuda.device_count() / count)
-        return Workers(count, gpus)
+        Raises:
+            UserError: if a trial is to have more GPUs than there are.
+        """
+        import torch
+
+        there = torch.cuda.device_count()
+        if gpus is None:
+            gpus = min(1.0, there / count) if count else min(1.0, there)
+        if gpus > there:
+            raise UserError(f"--gpus {gpus:g} is more than this machine's {there}; allowed: 0 to {there}")
+        return Workers(count or (int(there / gpus) if gpus else usable_processors()), gpus)
 
 
 def usable_processors() -> int:
@@ -48,25 +55,30 @@ def usable_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_local(sweep: Sweep, ledger: Ledger, data_root: Path, workers: Workers, *, retry_failed: bool) -> Plan:
-    """Run what is missing until nothing is missing or only failures are left; returns the last plan.
+Errors = dict[str, str]  # trial id -> what went wrong
+
+
+def run_local(
+    sweep: Sweep, ledger: Ledger, data_root: Path, workers: Workers, *, retry_failed: bool
+) -> tuple[Plan, Errors]:
+    """Run what is missing until nothing is missing or only failures are left; returns the last plan and what went wrong.
 
     A trial is tried once per call. Trials that another process is running are waited for, and taken over if it dies.
     """
-    tried: set[str] = set()
+    errors: Errors = {}
     while True:
         plan = make_plan(sweep, ledger, retry_failed=retry_failed)
-        missing = [trial for trial in plan.missing if trial.id not in tried]
+        missing = [trial for trial in plan.missing if trial.id not in errors]
         if missing:
-            tried |= _run(missing, ledger, data_root, workers)
+            errors |= _run(missing, ledger, data_root, workers)
         elif any(entry.standing == Standing.RUNNING for entry in plan.entries):
             time.sleep(POLL)
         else:
-            return plan
+            return plan, errors
 
 
-def _run(trials: list[Trial], ledger: Ledger, data_root: Path, workers: Workers) -> set[str]:
-    """Run these trials in worker processes; returns the ids of those that failed."""
+def _run(trials: list[Trial], ledger: Ledger, data_root: Path, workers: Workers) -> Errors:
+    """Run these trials in worker processes."""
     with _ray(workers) as storage:
         from ray import tune  # only now: Ray reads its environment when it is imported
 
@@ -77,12 +89,14 @@ def _run(trials: list[Trial], ledger: Ledger, data_root: Path, workers: Workers)
             tune_config=tune.TuneConfig(max_concurrent_trials=workers.count, reuse_actors=True),
             run_config=tune.RunConfig(storage_path=str(storage), name="pack", verbose=0),
         ).fit()
-    finished = {result.metrics["trial"] for result in results if result.metrics and result.metrics.get("ok")}
-    return {trial.id for trial in trials} - finished
+    reports = [result.metrics for result in results if result.metrics]
+    said = {report["trial"]: report["error"] for report in reports if "trial" in report}
+    died = "its worker process ended without a word: killed, or out of memory; run again"
+    return {trial.id: error for trial in trials if (error := said.get(trial.id, died))}
 
 
 def _work(config: dict[str, Any], ledger: Ledger, data_root: Path) -> None:
-    """One trial in a worker process. An error is in the trial's own log by then; the worker goes on to its next trial."""
+    """One trial in a worker process, which goes on to its next one after an error."""
     from ray import tune
 
     from suite.trial import run_trial
@@ -90,10 +104,10 @@ def _work(config: dict[str, Any], ledger: Ledger, data_root: Path) -> None:
     trial = Trial.model_validate_json(config["trial"])
     try:
         run_trial(trial, ledger, data_root)
-        ok = True
-    except Exception:
-        ok = False
-    tune.report({"trial": trial.id, "ok": ok})
+        message = ""
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+    tune.report({"trial": trial.id, "error": message})
 
 
 @contextmanager
@@ -103,7 +117,7 @@ def _ray(workers: Workers) -> Iterator[Path]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that is given no GPU sees none
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C reaches us as KeyboardInterrupt
         "RAY_AIR_NEW_OUTPUT": "0",  # its new output ignores verbose=0
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -52,6 +52,11 @@ class Method(BaseModel):
         """Short name of this configuration for people: "SLQ 5b loss"."""
         return self.title
 
+    @property
+    def as_published(self) -> bool:
+        """False for an ablation: published figures are not put beside it."""
+        return True
+
     def select(self, names: Sequence[str]) -> list[str]:
         """Which of a network's layers, in network order, this method quantizes."""
         return []

@@ -5,7 +5,7 @@ layer compensation, ILC). Within a group a layer passes the states of the traces
 clusters fixed and the rest trainable; all centres free once more, all weights fixed. No centre is pinned to zero.
 
 Stated choices, where no source is accessible: each group passes all its states before the next group starts; the 3-bit schedule;
-the start of the centres.
+the start of the centres. "Outer" clusters are those of the smallest and the largest centres.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from suite.methods.base import FreezeMethod, Net, check_schedule
 from suite.quant.init import INITS, codebook_size
@@ -53,11 +54,19 @@ class MLQ(FreezeMethod):
             raise ValueError(
                 f"groups {self.groups} with compensation false: without compensation all layers form one group"
             )
+        if not self.compensation and self.order != "forward":
+            raise ValueError(
+                f"order {self.order!r} with compensation false: without compensation no layer comes before another"
+            )
         return self
 
     @property
     def label(self) -> str:
         return f"MLQ {self.bits}b {self.order}" if self.compensation else f"MLQ {self.bits}b no-ILC"
+
+    @property
+    def as_published(self) -> bool:
+        return self.compensation
 
     def stages(self, layers: int) -> int:
         return self._groups(layers) * len(self.schedule)
@@ -85,11 +94,13 @@ class MLQ(FreezeMethod):
         return names if self.order == "forward" else names[::-1]
 
     def _impact(self, net: Net, name: str) -> float:
-        """The held-out loss with this layer alone quantized."""
+        """The held-out loss with this layer alone quantized; the layer's centres stay where they start."""
         layer = net.layers[name]
-        everything = torch.ones_like(layer.fixed)
+        everything, start = torch.ones_like(layer.fixed), layer.codebook
         layer.recluster(everything, self.rounds)
-        return net.loss_if_snapped(name, everything)
+        impact = net.loss_if_snapped(name, everything)
+        layer.start(start)
+        return impact
 
     def _groups(self, layers: int) -> int:
         if not self.compensation:
@@ -112,5 +123,10 @@ class MLQ(FreezeMethod):
             layer.fix(torch.ones_like(layer.fixed))
         else:
             layer.recluster(~layer.fixed, self.rounds)
-            outermost = {"": layer.codebook.abs()}
-            layer.fix(per_layer(outermost, {"": layer.fixed}, self.schedule[state])[""])
+            layer.fix(per_layer({"": _outwardness(layer.codebook)}, {"": layer.fixed}, self.schedule[state])[""])
+
+
+def _outwardness(centres: Tensor) -> Tensor:
+    """How far each centre, (K,), is from the middle one in their order: the smallest and the largest are the outermost."""
+    ranks = centres.argsort().argsort()
+    return (ranks - (len(centres) - 1) / 2).abs()

@@ -4,7 +4,8 @@ Quantization", AAAI 2018; authors' released Caffe code for what the accessible t
 Repeat: cluster the weights of each layer; choose clusters; give their weights the centre's value and freeze
 them; re-train the rest.
 
-Deviations: the released code rounds stored centres to six digits between stages, here they keep the weights' precision. The
+Deviations: the released code rounds stored centres to six digits between stages, here they keep the weights' precision. Layers
+that are not quantized are re-trained, in the released code they stand still; its biases learn twice as fast without decay. The
 accessible descriptions and the released code disagree on which clusters come first: `partition` offers both.
 """
 
@@ -63,6 +64,10 @@ class SLQ(FreezeMethod):
     @property
     def label(self) -> str:
         return f"SLQ {self.bits}b {self.partition}"
+
+    @property
+    def as_published(self) -> bool:
+        return self.partition in ("loss", "magnitude") and self.pin_zero
 
     def stages(self, layers: int) -> int:
         return len(self.schedule)

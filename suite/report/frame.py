@@ -10,9 +10,21 @@ import pandas as pd
 
 from suite.config import NOT_IDENTITY
 from suite.errors import UserError
-from suite.ledger import Ledger, Work
+from suite.ledger import Ledger, State, Work
 
-IDENTITY = ["id", "label", "title", "state", "network", "data", "method", "bits", "seed", "configuration"]
+IDENTITY = [
+    "id",
+    "label",
+    "title",
+    "as_published",
+    "state",
+    "network",
+    "data",
+    "method",
+    "bits",
+    "seed",
+    "configuration",
+]
 ACCURACY = ["baseline_top1", "baseline_top5", "top1", "top5", "error", "delta"]
 SIZE = ["bits_per_weight", "ratio", "values"]
 COST = ["wall_seconds", "cpu_seconds", "gpu_seconds"]
@@ -37,6 +49,11 @@ class PlannedTrial(Protocol):
         """The method's name in print, such as "SLQ"."""
         ...
 
+    @property
+    def as_published(self) -> bool:
+        """Whether the method is set as in its paper, so that its published figure may stand beside the trial."""
+        ...
+
     def config(self) -> dict[str, Any]:
         """All settings: `network`, `data`, `seed`, `method` (with its `name`) and whatever else there is."""
         ...
@@ -48,6 +65,7 @@ def tidy(ledger: Ledger, planned: Sequence[PlannedTrial]) -> pd.DataFrame:
     Documented columns; figures are NaN while a trial has no result:
 
     id, label, title     of the trial; `title` is its method's name in print
+    as_published         False for an ablation, which has no published figure
     state                of the ledger (new, running, done, failed, lost), or "unreadable"
     network, data        identifiers
     method, bits, seed   identifier, bits of an index (missing where the method has no such option), seed
@@ -56,7 +74,7 @@ def tidy(ledger: Ledger, planned: Sequence[PlannedTrial]) -> pd.DataFrame:
     top1, top5           accuracy of the quantized network, %
     error                top-1 error of the quantized network, %
     delta                top1 - baseline_top1, points
-    bits_per_weight      bits of the whole compressed network per weight
+    bits_per_weight      bits per weight of the quantized layers, codebooks included; 32 without any
     ratio                full size / compressed size
     values               distinct values of the layer that has the most; missing for a network without quantized layers
     *_seconds            wall, cpu and gpu time over all attempts
@@ -78,6 +96,7 @@ def _row(work: Work, trial: PlannedTrial) -> dict[str, Any]:
         "id": trial.id,
         "label": trial.label,
         "title": trial.title,
+        "as_published": trial.as_published,
         "configuration": json.dumps({k: v for k, v in settings.items() if _is_shared(k)}, sort_keys=True),
         "method": settings.pop("method.name"),
         "bits": settings.pop("method.bits", None),
@@ -102,9 +121,10 @@ def _is_shared(name: str) -> bool:
 def _seen(work: Work) -> dict[str, Any]:
     """What the trial's folder says; a folder that cannot be read says why."""
     try:
-        result = work.result()
+        state = work.state()  # before the result, which may appear in between
+        result = work.result() if state is State.DONE else None
         figures = _figures(work, result) if result is not None else {}
-        return {"state": str(work.state()), "attempts": len(work.attempts()), "warning": "", **figures}
+        return {"state": str(state), "attempts": len(work.attempts()), "warning": "", **figures}
     except _DAMAGED as error:
         # Without the absolute path, which differs between machines and would show up as a change of the tables.
         text = str(error).replace(f"{work.path}/", "")

@@ -20,8 +20,6 @@ from suite.report.page import TEMPLATE
 from suite.report.reference import Published
 from suite.report.table import Block, Row, Spread, Tables
 
-FOLDER = Path("results/tables")
-
 _TEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
@@ -29,7 +27,7 @@ _TEX = str.maketrans({
 })  # fmt: skip
 
 
-def write_tables(tables: Tables, folder: Path = FOLDER) -> list[Path]:
+def write_tables(tables: Tables, folder: Path) -> list[Path]:
     """Write `<sweep>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths."""
     writers: dict[str, Callable[[Tables], str]] = {".md": markdown, ".tex": latex, ".html": html, ".csv": csv}
     folder.mkdir(parents=True, exist_ok=True)

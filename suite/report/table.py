@@ -155,7 +155,7 @@ def _summary(label: str, group: pd.DataFrame, references: References) -> Row:
         top5_error=Spread.of(100 - group["top5"]),
         bits_per_weight=_mean(group["bits_per_weight"]),
         ratio=_mean(group["ratio"]),
-        published=references.find(network, data, method, bits),
+        published=references.find(network, data, method, bits) if group["as_published"].all() else None,
     )
 
 

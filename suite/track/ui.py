@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from suite.track.store import ARTIFACTS, ENVIRONMENT, connect, default_uri
+from suite.track.store import ARTIFACTS, ENVIRONMENT, TrackingError, connect, default_uri
 
 
 def ui_command(root: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
@@ -23,6 +23,10 @@ def ui_command(root: Path, host: str = "127.0.0.1", port: int = 5000) -> list[st
 def runs_page(root: Path, sweep: str, port: int) -> str:
     """Address of a sweep's runs in a UI served on `port`; sync first. MLflow opens its pages for language models otherwise."""
     experiment = connect(default_uri(root)).get_experiment_by_name(sweep)
+    if experiment is None:
+        raise TrackingError(
+            f"MLflow below {root} does not know sweep {sweep!r} yet; another sync is under way, try again"
+        )
     return f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
 
 
