@@ -17,8 +17,8 @@ from suite.nets import build_network, quantizable
 from suite.quant.layer import Layer
 from suite.train import Frozen, make_optimizer
 
-CASES = [("lenet5", 1, 28, 128), ("resnet20", 3, 32, 128), ("resnet18", 3, 224, 4)]
-ROUNDS = 15
+CASES = [("lenet5", 1, 28, 128), ("resnet20", 3, 32, 128), ("resnet18", 3, 224, 16)]
+ROUNDS = 7
 
 
 def timed(action: Callable[[], object]) -> float:

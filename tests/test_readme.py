@@ -50,6 +50,13 @@ def test_the_method_quantizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert layer.weight.tolist() == [-1.0, -1.0, 0.0, 0.0, 1.0]
 
 
+def test_the_table_is_the_one_last_regenerated() -> None:
+    regenerated = (Path(__file__).parents[1] / "results" / "tables" / "quickstart.md").read_text()
+    rows = [line for line in regenerated.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert "\n".join(rows) in README, "copy the table of results/tables/quickstart.md into the README"
+
+
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^    slq (\w+)", README, re.MULTILINE))))
 def test_the_commands_exist(command: str) -> None:
     from typer.main import get_command
