@@ -30,7 +30,7 @@ check: .venv/installed-dev
 		{ rm -rf .venv; echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	@echo "installing into .venv (a few minutes, 2 GB; once)"
+	@echo "installing into .venv (a few minutes; 2 GB, with CUDA 6 GB; once)"
 	$(PIP) --constraint constraints.txt --editable .
 	@touch $@
 

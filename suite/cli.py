@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import shutil
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,6 +95,9 @@ def _print_plan(sweep: Sweep, made: Plan) -> None:
     missing, seconds = len(made.missing), made.seconds()
     estimate = f", about {duration(seconds)} of one worker" if seconds else ", time unknown until one has finished"
     out.print(f"{sweep.name}: {len(sweep.trials)} trials ({counts}); {missing} to run{estimate if missing else ''}")
+    changes = Counter(entry.changes() for entry in made.entries if entry.standing == "changed")
+    for change, count in changes.items():
+        out.print(f"  {count} changed: {change}", soft_wrap=True)
 
 
 @app.command()
@@ -137,8 +141,13 @@ def run(
     _print_tables(sweep, ledger, tables_folder)
     out.print(f"ledger   {ledger.path}\nMLflow   {uri}", soft_wrap=True)
     if uri == default_uri(ledger.root):
-        out.print(f"open it  slq ui {sweep_file}{options}", soft_wrap=True)
-    _report_failures(last, errors, f"slq logs {sweep_file}{options}")
+        out.print(f"open it  {_me()} ui {sweep_file}{options}", soft_wrap=True)
+    _report_failures(last, errors, f"{_me()} logs {sweep_file}{options}")
+
+
+def _me() -> str:
+    """How to call this command from here."""
+    return "slq" if shutil.which("slq") else os.path.relpath(sys.argv[0])
 
 
 def _report_failures(last: Plan, errors: dict[str, str], logs: str) -> None:
@@ -222,21 +231,19 @@ def ui(
     port: Annotated[int | None, typer.Option(help="Port on the loopback address; default: a free one.")] = None,
 ) -> None:
     """Bring MLflow up to the ledger and serve its UI until Ctrl-C."""
-    from suite.track import default_uri, free_port, runs_page, ui_command, ui_environment
+    from suite.track import default_uri, free_port, runs_page, serving
     from suite.track import sync as project
 
     sweep, ledger = _open(sweep_file, root)
     project(ledger, sweep.trials, default_uri(ledger.root))
     port = port or free_port()
-    out.print(f"{runs_page(ledger.root, sweep.name, port)}\n(ready in some seconds; Ctrl-C ends it)", soft_wrap=True)
-    server = subprocess.Popen(ui_command(ledger.root, "127.0.0.1", port), env={**os.environ, **ui_environment()})
+    page, log = runs_page(ledger.root, sweep.name, port), ledger.root / "mlflow-ui.log"
     try:
-        raise typer.Exit(server.wait())
+        with out.status("starting MLflow"), serving(ledger.root, port, log) as server:
+            out.print(f"{page}\nCtrl-C ends it; its log: {log}", soft_wrap=True)
+            raise typer.Exit(server.wait())
     except KeyboardInterrupt:
         out.print("ended")
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @app.command()

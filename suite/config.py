@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -168,3 +169,11 @@ def digest(config: dict[str, Any]) -> str:
     """First 10 hexadecimal digits of the hash of a configuration in canonical form."""
     canonical = json.dumps({"schema": SCHEMA, **config}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level: `{"method": {"bits": 5}}` is `{"method.bits": 5}`."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from suite.config import Trial
 from suite.data import open_data
+from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.nets import find_published
+from suite.train import TrainingData
 
 
 def check_inputs(trials: Iterable[Trial], ledger: Ledger, data_root: Path) -> None:
@@ -17,7 +19,11 @@ def check_inputs(trials: Iterable[Trial], ledger: Ledger, data_root: Path) -> No
     Raises:
         UserError: saying what is missing and where to put it.
     """
-    for data in dict.fromkeys(trial.data for trial in trials):
-        open_data(data, data_root, ledger.root / "cache")
+    for data, holdout in dict.fromkeys((trial.data, trial.holdout) for trial in trials):
+        source = open_data(data, data_root, ledger.root / "cache")
+        try:
+            TrainingData.split(source, holdout)
+        except ValueError as error:
+            raise UserError(f"{data}: {error}") from None
     for network in dict.fromkeys(t.network for t in trials if t.baseline.weights == "published"):
         find_published(network, data_root)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from suite.config import Trial
+from suite.config import Trial, dotted
 from suite.errors import UserError, choices
 from suite.mistakes import explain
 from suite.yaml_lines import Block, Items, load_yaml
@@ -124,7 +124,7 @@ def _wanted(path: Path, conditions: list[Block], blocks: list[Block]) -> list[tu
 
 
 def _useless(path: Path, condition: Block, trials: list[Trial]) -> UserError:
-    settings = {key: None for trial in trials for key in _dotted(trial.config())}
+    settings = {key: None for trial in trials for key in dotted(trial.config())}
     for key in condition:
         if key not in settings:
             beside = [name for name in settings if name.startswith(key.partition(".")[0] + ".")] or settings
@@ -133,19 +133,11 @@ def _useless(path: Path, condition: Block, trials: list[Trial]) -> UserError:
 
 
 def _meets(config: dict[str, Any], condition: Block) -> bool:
-    settings = _dotted(config)
+    settings = dotted(config)
     return all(
         key in settings and settings[key] in (value if isinstance(value, list) else [value])
         for key, value in condition.items()
     )
-
-
-def _dotted(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """All settings with dotted keys, without nesting."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def _refuse_twins(path: Path, trials: list[tuple[Block, Trial]]) -> None:

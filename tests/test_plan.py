@@ -110,6 +110,7 @@ def test_changed_settings_and_orphans(ledger: Ledger, make_trial: MakeTrial) -> 
     assert {work.id for work in plan.orphans} == {before.id, removed.id}
     assert plan.counts() == {"new": 1, "changed": 1, "orphan": 2}
     assert set(plan.missing) == {after, other}
+    assert plan.entries[0].changes() == "method.rounds 10 -> 3"
     done(ledger, after)
     assert standings(make_plan(sweep_of(after, other), ledger)) == ["done", "new"]
 

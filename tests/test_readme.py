@@ -30,18 +30,8 @@ def test_the_sweep_loads(tmp_path: Path) -> None:
     assert {trial.retrain.budget for trial in trials} == {"trial"}
 
 
-IMPORTS = """
-from typing import Any, ClassVar, Literal
-import torch
-from pydantic import Field
-from suite.methods.base import FreezeMethod, Net
-from suite.quant.init import codebook_size, linear
-from suite.quant.lloyd import Sorted
-"""
-
-
 def test_the_method_quantizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "shown_method.py").write_text(IMPORTS + block("python"))
+    (tmp_path / "shown_method.py").write_text(block("python"))
     monkeypatch.syspath_prepend(tmp_path)
     rounding = importlib.import_module("shown_method").Rounding
     layer = Layer.untouched(torch.tensor([-1.0, -0.6, 0.1, 0.4, 1.0]))

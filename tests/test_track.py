@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -26,11 +26,10 @@ from suite.track import (
     TrackingError,
     default_uri,
     free_port,
+    serving,
     store,
     sync,
     sync_quietly,
-    ui_command,
-    ui_environment,
     writer,
 )
 from suite.track.projection import LONGEST_PARAM, flatten
@@ -613,27 +612,11 @@ def test_settings_become_dotted_texts() -> None:
 def server(ledger: Ledger) -> Iterator[str]:
     """The address of a server over the ledger's database."""
     port = free_port()
-    process = subprocess.Popen(
-        ui_command(ledger.root, "127.0.0.1", port),
-        env={**os.environ, **ui_environment()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", process)
+    with serving(ledger.root, port, ledger.root / "ui.log") as process:
         yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert process.poll() is None, "the server ended"
-        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
-            return
-        time.sleep(0.2)
-    raise AssertionError("no answer within a minute")
+    assert process.poll() is not None
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port))
 
 
 def test_a_server_takes_what_a_database_takes(ledger: Ledger, server: str) -> None:

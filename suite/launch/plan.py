@@ -9,7 +9,7 @@ from enum import StrEnum
 from statistics import mean
 from typing import Any
 
-from suite.config import Trial
+from suite.config import Trial, dotted
 from suite.files import write_json
 from suite.ledger import SCHEMA, Ledger, State, Work
 from suite.sweep import Sweep
@@ -39,6 +39,15 @@ class Entry:
     trial: Trial
     work: Work
     standing: Standing
+    replaces: tuple[Work, ...] = ()  # orphans of the same name, if the trial is changed
+
+    def changes(self) -> str:
+        """What was edited, from the most similar orphan: "retrain.learning_rate 0.01 -> 0.02"."""
+        now = dotted(self.trial.config())
+        before = [dotted(work.config()) for work in self.replaces]
+        edits = [{k: (old.get(k), v) for k, v in now.items() if old.get(k) != v} for old in before]
+        fewest = min(edits, key=len, default={})
+        return ", ".join(f"{key} {old} -> {new}" for key, (old, new) in fewest.items())
 
 
 @dataclass(frozen=True)
@@ -77,11 +86,11 @@ def make_plan(sweep: Sweep, ledger: Ledger, *, retry_failed: bool = False) -> Pl
     """Compare the sweep with the ledger. `retry_failed` takes up trials that have failed too often, too."""
     planned = {trial.id for trial in sweep.trials}
     orphans = tuple(work for work in ledger.trials() if work.id not in planned)
-    replaced = {_name(work.id) for work in orphans}
     entries = []
     for trial in sweep.trials:
         work = ledger.trial(trial.id)
-        entries.append(Entry(trial, work, _standing(work, _name(trial.id) in replaced, retry_failed)))
+        replaced = tuple(orphan for orphan in orphans if _name(orphan.id) == _name(trial.id))
+        entries.append(Entry(trial, work, _standing(work, bool(replaced), retry_failed), replaced))
     return Plan(tuple(entries), orphans)
 
 

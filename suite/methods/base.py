@@ -50,7 +50,8 @@ class Method(BaseModel):
     @property
     def label(self) -> str:
         """Short name of this configuration for people: "SLQ 5b loss"."""
-        return self.title
+        bits = getattr(self, "bits", None)
+        return self.title if bits is None else f"{self.title} {bits}b"
 
     @property
     def as_published(self) -> bool:

@@ -21,10 +21,6 @@ class KMeans(FreezeMethod):
     init: Literal["ladder", "kmeans++", "quantile", "linear"] = Field("kmeans++", description="Start of the centres.")
     rounds: int = Field(300, ge=1, description="At most so many Lloyd rounds.")
 
-    @property
-    def label(self) -> str:
-        return f"k-means {self.bits}b"
-
     def stages(self, layers: int) -> int:
         return 1
 

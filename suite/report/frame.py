@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pandas as pd
 
-from suite.config import NOT_IDENTITY
+from suite.config import NOT_IDENTITY, dotted
 from suite.errors import UserError
 from suite.ledger import Ledger, State, Work
 
@@ -91,7 +91,7 @@ def tidy(ledger: Ledger, planned: Sequence[PlannedTrial]) -> pd.DataFrame:
 
 
 def _row(work: Work, trial: PlannedTrial) -> dict[str, Any]:
-    settings = dict(_flat(trial.config()))
+    settings = dotted(trial.config())
     identity = {
         "id": trial.id,
         "label": trial.label,
@@ -102,15 +102,6 @@ def _row(work: Work, trial: PlannedTrial) -> dict[str, Any]:
         "bits": settings.pop("method.bits", None),
     }
     return {**identity, **settings, **_seen(work)}
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as `a.b.c` -> value."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _is_shared(name: str) -> bool:

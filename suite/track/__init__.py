@@ -2,7 +2,7 @@
 
 from suite.track.projection import PlannedTrial
 from suite.track.store import TrackingError, default_uri
-from suite.track.ui import free_port, runs_page, ui_command, ui_environment
+from suite.track.ui import free_port, runs_page, serving
 from suite.track.writer import SyncReport, sync, sync_quietly
 
 __all__ = [
@@ -12,8 +12,7 @@ __all__ = [
     "default_uri",
     "free_port",
     "runs_page",
+    "serving",
     "sync",
     "sync_quietly",
-    "ui_command",
-    "ui_environment",
 ]

@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from suite.track.store import ARTIFACTS, ENVIRONMENT, TrackingError, connect, default_uri
 
+_SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # with it a server takes three times the memory
 
-def ui_command(root: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
-    """The command that serves `http://host:port/`; `sync` first, since two processes must not make a database at once."""
+
+@contextmanager
+def serving(root: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """MLflow's server over a root, on the loopback address; `sync` first: two processes must not make a database at once.
+
+    The body begins when the server listens, and all its processes are ended after the body.
+
+    Raises:
+        TrackingError: if it ends before it answers.
+    """
+    command, environment = _command(root, port), {**os.environ, **ENVIRONMENT, **_SERVER}
+    with log.open("wb") as output:
+        # A session of its own: Ctrl-C is for us, and we end the server quietly.
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        while not _answers(port):
+            if server.poll() is not None:
+                raise TrackingError(f"MLflow's server did not start, see {log}")
+            time.sleep(0.2)
+        yield server
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _command(root: Path, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--backend-store-uri", default_uri(root)),
         *("--artifacts-destination", str(root.resolve() / ARTIFACTS)),
-        *("--host", host, "--port", str(port)),
+        *("--host", "127.0.0.1", "--port", str(port)),
         *("--workers", "1"),
     ]
 
@@ -28,11 +65,6 @@ def runs_page(root: Path, sweep: str, port: int) -> str:
             f"MLflow below {root} does not know sweep {sweep!r} yet; another sync is under way, try again"
         )
     return f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
-
-
-def ui_environment() -> dict[str, str]:
-    """Variables to add to the environment of `ui_command`; without job execution a server takes a third of the memory."""
-    return {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def free_port() -> int:
