@@ -47,7 +47,8 @@ def open_data(name: str, data_root: Path, cache: Path, workers: int = 0) -> Data
     `cache` is a folder for decoded images. `workers` is the number of processes that read ImageNet.
     UserError if the data set is unknown, missing or damaged.
     """
-    return _open(_find(name), data_root.absolute(), cache.absolute(), workers)
+    readers = workers if name == "imagenet" else 0  # nothing else has any: one source, whatever is asked for
+    return _open(_find(name), data_root.absolute(), cache.absolute(), readers)
 
 
 def _find(name: str) -> DataInfo:
