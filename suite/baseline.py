@@ -16,7 +16,7 @@ from suite.data import DataSource
 from suite.errors import UserError
 from suite.ledger import Ledger, OpenAttempt, Work
 from suite.methods import FullPrecision
-from suite.nets import load_published
+from suite.nets import load_published, published_sha256
 from suite.pack.store import save_network, verify
 from suite.session import Session
 
@@ -49,12 +49,11 @@ def _refuse_other_data(work: Work, source: DataSource) -> None:
 
 
 def _make(trial: Trial, source: DataSource, data_root: Path, attempt: OpenAttempt) -> dict[str, Any]:
-    used: dict[str, str] = {}
+    published = trial.baseline.weights == "published"
 
     def begin(model: nn.Module) -> None:
-        if trial.baseline.weights == "published":
-            used["weights_sha256"] = load_published(model, trial.network, data_root)
-            attempt.say(f"published weights, sha256 {used['weights_sha256']}")
+        if published:
+            load_published(model, trial.network, data_root)
 
     session = Session(trial, FullPrecision(), attempt, source, begin)
     steps = session.data.steps(trial.baseline)
@@ -71,5 +70,5 @@ def _make(trial: Trial, source: DataSource, data_root: Path, attempt: OpenAttemp
         "metrics": metrics,
         "cost": session.cost(),
         "data_sha256": source.fingerprint,
-        **used,
+        "weights_sha256": published_sha256(trial.network, data_root) if published else None,
     }

@@ -1,6 +1,6 @@
 """The command line: every command is a few lines that call the package.
 
-Exit codes: 0 all went well; 1 some trials failed or are missing; 2 a mistake in what was asked; 130 stopped by Ctrl-C.
+Exit codes: 0 all went well; 1 `slq run` left trials undone; 2 a mistake in what was asked; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ def plan(
 
     sweep, ledger = _open(sweep_file, root)
     made = make_plan(sweep, ledger)
+    if sweep.description:
+        out.print(sweep.description, markup=False, style="dim")
     _print_plan(sweep, made)
     if verbose:
         for entry in made.entries:

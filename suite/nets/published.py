@@ -17,8 +17,14 @@ from suite.nets.imagenet import weights_file
 from suite.nets.registry import NETWORKS, Network, find_network
 
 
-def load_published(model: nn.Module, name: str, data_root: Path) -> str:
-    """Load the published weights of network `name` into `model`; returns the SHA-256 (hex) of their file.
+def published_sha256(name: str, data_root: Path) -> str:
+    """SHA-256 (hex) of the file with the published weights of network `name`; UserError as `find_published`."""
+    with find_published(name, data_root).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_published(model: nn.Module, name: str, data_root: Path) -> None:
+    """Load the published weights of network `name` into `model`.
 
     UserError if none are published or found, if the file cannot be read, or if its shapes are not those of `model`.
     """
@@ -30,8 +36,6 @@ def load_published(model: nn.Module, name: str, data_root: Path) -> str:
             f"{path} does not fit this {name}: {_brief(error)}. Weights fit only the data set that they were trained on: "
             "choose the network/data combination of the file, or train the baseline from scratch"
         ) from error
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_published(name: str, data_root: Path) -> Path:
