@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from suite.config import Recipe, Retrain, Trial
 from suite.data import open_data
 from suite.ledger import Ledger
 from suite.nets import build_network, load_published
 from suite.pack.store import load_state
-from suite.train import TrainingData, learning_rate, mix
+from suite.train import Compute, Frozen, Phase, TrainingData, learning_rate, make_optimizer, mix, train
 from suite.trial import run_trial
 
 
@@ -55,8 +57,51 @@ def test_batches_depend_on_their_number_alone(data: TrainingData, first: int, be
 
 def test_seeds_and_epochs_shuffle_differently(data: TrainingData) -> None:
     size = data.steps_per_epoch(128)
-    assert numbers(data, 1, 0, 3) != numbers(data, 2, 0, 3)
-    assert numbers(data, 1, 0, 3) != numbers(data, 1, size, 3)
+
+    def order(seed: int, first: int) -> list[list[int]]:
+        return [indices for indices, _ in numbers(data, seed, first, 3)]
+
+    assert order(1, 0) != order(2, 0)
+    assert order(1, 0) != order(1, size)
+
+
+def test_dropout_depends_on_the_step_alone(data: TrainingData) -> None:
+    """Training in two pieces, with other random numbers drawn in between, is training in one."""
+    recipe, compute = Recipe(batch_size=64), Compute(torch.device("cpu"), bfloat16=False)
+
+    def trained(pieces: list[int]) -> torch.Tensor:
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(784, 10))
+        nn.init.constant_(model[2].weight, 0.01)
+        nn.init.zeros_(model[2].bias)
+        optimizer, phase = make_optimizer(list(model.parameters()), recipe), Phase(0, 6)
+        for piece in pieces:
+            torch.rand(piece)
+            stop = _StopAfter(piece)
+            with suppress(_StopAfter):
+                train(model, model, optimizer, Frozen([]), data, recipe, 0, phase, compute, stop)
+        return model[2].weight.detach()
+
+    assert torch.equal(trained([6]), trained([2, 4]))
+
+
+class _StopAfter(Exception):  # noqa: N818 - a signal
+    """Ends a training after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self, rate: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise self
+
+
+def test_a_session_makes_torch_deterministic(make_trial: Callable[..., Trial], ledger: Ledger) -> None:
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(2)
+    run_trial(make_trial({"name": "full"}), ledger, Path("data"))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == 1
 
 
 def test_a_holdout_that_leaves_nothing_is_refused(data: TrainingData) -> None:
@@ -84,11 +129,15 @@ def test_learning_rates() -> None:
 @pytest.mark.parametrize(("budget", "steps"), [("stage", [9, 9]), ("trial", [5, 4])])
 def test_budget(budget: str, steps: list[int], make_trial: Callable[..., Trial], ledger: Ledger) -> None:
     """An epoch of 1,193 images is 9 steps of 128; SLQ at 2 bits re-trains after two of its three stages."""
-    trial = make_trial({"name": "slq", "bits": 2}, retrain=Retrain(epochs=1, batch_size=128, budget=budget))
+    trial = make_trial(
+        {"name": "slq", "bits": 2}, retrain=Retrain(epochs=1, batch_size=128, budget=budget), runtime={"log_steps": 1}
+    )
     run_trial(trial, ledger, Path("data"))
     (attempt,) = ledger.trial(trial.id).attempts()
     ends = [event["step"] for event in attempt.events() if event["event"] == "eval"]
     assert ends == [steps[0], sum(steps)]
+    trained = [event["step"] for event in attempt.events() if event["event"] == "train"]
+    assert trained == list(range(1, sum(steps) + 1))
     result = ledger.trial(trial.id).result()
     assert result is not None
     assert result["cost"]["steps"] == sum(steps)
