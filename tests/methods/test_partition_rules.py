@@ -132,3 +132,19 @@ def test_mlq_groups_are_as_equal_as_they_can_be(layers: int, groups: int | None,
     found = [mlq.quantize(stage, net)["layers"] for stage in range(mlq.stages(layers))]
     assert [len(names) for names in found[::2]] == sizes
     assert [name for names in found[::2] for name in names] == list(net.layers)
+
+
+def test_outer_clusters_are_the_extremes_even_if_one_is_small() -> None:
+    weights = torch.cat([torch.full((50,), -2.0), torch.full((50,), -1.0), torch.full((50,), 0.1)])
+    net = Net({"a": Layer.untouched(weights)}, loss=lambda: 0.0, seed=0)
+    MLQ(bits=2, init="quantile", rounds=100).quantize(0, net)
+    layer = net.layers["a"]
+    assert sorted(layer.codebook[layer.fixed].tolist()) == pytest.approx([-2.0, 0.1])
+
+
+def test_judging_layers_leaves_their_centres_where_they_start() -> None:
+    forward, by_loss = make_net(lambda layers: 0.0, count=3), make_net(lambda layers: 0.0, count=3)
+    MLQ(bits=2, order="forward", rounds=1).quantize(0, forward)
+    MLQ(bits=2, order="loss", rounds=1).quantize(0, by_loss)
+    for name in forward.layers:  # equal losses: the same order
+        assert torch.equal(forward.layers[name].codebook, by_loss.layers[name].codebook)
