@@ -51,6 +51,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("mlq", {"bits": 2, "groups": 0}),
     ("mlq", {"bits": 2, "groups": 2, "compensation": False}),
     ("mlq", {"bits": 2, "schedule": [3, 2]}),
+    ("mlq", {"bits": 2, "order": "loss", "compensation": False}),
 ]
 CPU = Compute(torch.device("cpu"), bfloat16=False)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from suite.methods import MLQ, SLQ
+from suite.methods import MLQ, SLQ, KMeans
 from suite.methods.base import Net
 from suite.quant.layer import Layer
 
@@ -148,3 +148,19 @@ def test_judging_layers_leaves_their_centres_where_they_start() -> None:
     MLQ(bits=2, order="loss", rounds=1).quantize(0, by_loss)
     for name in forward.layers:  # equal losses: the same order
         assert torch.equal(forward.layers[name].codebook, by_loss.layers[name].codebook)
+
+
+def test_without_compensation_all_layers_go_together() -> None:
+    net, mlq = make_net(lambda layers: 0.0, count=3), MLQ(bits=2, compensation=False)
+    assert mlq.stages(3) == 2
+    assert mlq.quantize(0, net)["layers"] == ["layer0", "layer1", "layer2"]
+
+
+def test_plain_kmeans_runs_until_nothing_moves() -> None:
+    net = make_net(lambda layers: 0.0, count=1)
+    layer = net.layers["layer0"]
+    weights = layer.weight.clone()
+    KMeans(bits=4).quantize(0, net)
+    for cluster, centre in enumerate(layer.codebook):
+        assert weights[layer.codes == cluster].double().mean() == pytest.approx(float(centre), abs=1e-6)
+    assert torch.equal((weights.double()[:, None] - layer.codebook).abs().argmin(1), layer.codes.long())
