@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from suite import stop
 from suite.claim import SupersededError
 from suite.config import Trial
 from suite.data import DataSource
@@ -34,6 +35,7 @@ def obtain_baseline(trial: Trial, ledger: Ledger, source: DataSource, data_root:
                 attempt.finish(_make(trial, source, data_root, attempt))
         else:
             time.sleep(POLL)
+            stop.check()
             asker.check()
     _refuse_other_data(work, source)
     return work

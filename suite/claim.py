@@ -39,14 +39,31 @@ class Owner:
     host: str  # host name, boot and process namespace: the same value means the same process table
     pid: int
     born: str  # start time of the process in clock ticks since boot
+    job: str = ""  # Slurm's id of the job or array task ("123", "123_4"), empty elsewhere
+    restart: int = 0  # how often Slurm had requeued that job
 
     @staticmethod
     def current() -> Owner:
-        return Owner(_machine(), os.getpid(), _birth(os.getpid()))
+        return Owner(_machine(), os.getpid(), _birth(os.getpid()), *slurm_job())
 
     def is_dead(self) -> bool:
         """True only if the process ran on this machine and is gone; False also means "cannot be known from here"."""
         return self.host == _machine() and _birth(self.pid) != self.born
+
+    def was_requeued(self) -> bool:
+        """Whether we are a later run of the job that the owner ran in: Slurm starts it again only when the earlier run is over.
+
+        After a network cut the earlier run may still believe that it lives; `Claim.check` stops it.
+        """
+        job, restart = slurm_job()
+        return self.job == job != "" and self.restart < restart
+
+
+def slurm_job() -> tuple[str, int]:
+    """Id and restart count of the Slurm job this process runs in; ("", 0) elsewhere."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+    return job, int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 @cache
@@ -154,7 +171,15 @@ def is_live(attempt: Path) -> bool:
         released, expires, owner = content.get("released"), float(content["expires"]), Owner(**content["owner"])
     except (ValueError, LookupError, TypeError, AttributeError):  # a damaged file protects nobody
         return False
-    return not released and time.time() < expires and not owner.is_dead()
+    return not released and time.time() < expires and not owner.is_dead() and not owner.was_requeued()
+
+
+def owner_of(attempt: Path) -> Owner | None:
+    """Who claimed the attempt; None if its claim is damaged."""
+    try:
+        return Owner(**(read_json(attempt / FILE) or {})["owner"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def release(attempt: Path) -> None:

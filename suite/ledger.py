@@ -78,6 +78,16 @@ class Attempt:
     def is_live(self) -> bool:
         return claim.is_live(self.path)
 
+    def job(self) -> str:
+        """Slurm's id of the job or array task that ran it ("123", "123_4"), empty if none did."""
+        owner = claim.owner_of(self.path)
+        return owner.job if owner else ""
+
+    def progress(self) -> tuple[int, int]:
+        """Stage and training step that it reached, for telling whether an attempt got further than the one before."""
+        event = self.newest("train") or self.newest("snap") or {}
+        return int(event.get("stage", 0)), int(event.get("step", 0))
+
     def provenance(self) -> dict[str, Any]:
         return read_json(self.path / "provenance.json") or {}
 
@@ -152,10 +162,31 @@ class Work:
         end = attempt.newest("end")
         return State.FAILED if end is not None and end["outcome"] == "failed" else State.LOST
 
+    def forgive(self) -> None:
+        """Let failures and losses so far not count against the trial any more (`slq retry`)."""
+        write_json(self.path / "forgiven.json", {"schema": SCHEMA, "attempts": len(self.attempts())})
+
+    def _counted(self) -> list[Attempt]:
+        """The attempts since the last pardon."""
+        forgiven = (read_json(self.path / "forgiven.json") or {"attempts": 0})["attempts"]
+        return self.attempts()[forgiven:]
+
     def failures(self) -> int:
         """How many attempts ended with an error of their own; lost and interrupted ones do not count."""
-        ends = (attempt.newest("end") for attempt in self.attempts())
+        ends = (attempt.newest("end") for attempt in self._counted())
         return sum(end is not None and end["outcome"] == "failed" for end in ends)
+
+    def losses(self) -> int:
+        """How many attempts in a row, up to the newest, were killed without a word and got no further than those before.
+
+        A trial that exhausts the memory dies at the same place each time; one that is preempted without warning gets on.
+        """
+        count, furthest = 0, (-1, -1)
+        for attempt in self._counted():
+            killed, reached = not attempt.is_live() and attempt.newest("end") is None, attempt.progress()
+            count = count + 1 if killed and reached <= furthest else int(killed)
+            furthest = max(furthest, reached)
+        return count
 
     def why_failed(self) -> str:
         """Last error message of the newest attempt, "" if it did not fail."""
@@ -224,7 +255,7 @@ class OpenAttempt:
             self._end("failed", error=f"{type(error).__name__}: {error}"[:2000])
             raise
         except BaseException as error:  # KeyboardInterrupt, SystemExit: somebody stopped it, the work itself is fine
-            self._end("interrupted", error=type(error).__name__)
+            self._end("interrupted", error=str(error) or type(error).__name__)
             raise
         finally:
             self._events.close()

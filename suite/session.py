@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from suite import checkpoint, memory
+from suite import checkpoint, memory, stop
 from suite.checkpoint import Checkpoint, Position
 from suite.config import Recipe, Trial
 from suite.data import DataSource
@@ -87,7 +87,7 @@ class Session:
             step = phase.first + phase.done
             if step % self.trial.runtime.log_steps == 0 or phase.done == steps:
                 self._report(phase, step=step, steps=total, lr=rate, **labels)
-            if time.monotonic() - self._saved >= self.trial.runtime.checkpoint_seconds:
+            if stop.requested() or time.monotonic() - self._saved >= self.trial.runtime.checkpoint_seconds:
                 self.save(optimizer, phase)
 
         frozen = Frozen(self.layers.values())
@@ -128,7 +128,7 @@ class Session:
         return lambda name: self.method.trains(name, is_bias=name.endswith("bias"), is_norm=name in norms)
 
     def save(self, optimizer: Optimizer | None = None, phase: Phase | None = None) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of this moment. Raises `stop.Stopped`, once it is written, if a stop was asked for."""
         self.attempt.check()
         self._count_time()
         checkpoint.save(
@@ -142,6 +142,7 @@ class Session:
             ),
         )
         self._saved = time.monotonic()
+        stop.check()
 
     def _count_time(self) -> None:
         wall, cpu = time.monotonic(), time.process_time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import mean
@@ -15,6 +15,7 @@ from suite.ledger import SCHEMA, Ledger, State, Work
 from suite.sweep import Sweep
 
 MAX_FAILURES = 3  # attempts that may end with an error before a trial is left alone
+MAX_LOSSES = 5  # attempts in a row that may be killed without getting any further, likewise
 
 
 class Standing(StrEnum):
@@ -25,7 +26,7 @@ class Standing(StrEnum):
     RETRY = "retry"  # tried before: failed, interrupted or lost
     RUNNING = "running"
     DONE = "done"
-    FAILED = "failed"  # failed so often that it is left alone
+    FAILED = "failed"  # failed, or was killed at the same place, so often that it is left alone until `slq retry`
     ORPHAN = "orphan"
 
 
@@ -73,28 +74,32 @@ class Plan:
         found[Standing.ORPHAN] = len(self.orphans)
         return {standing: found[standing] for standing in Standing if found[standing]}
 
-    def seconds(self) -> float | None:
-        """Work left, in seconds of one worker: measured on finished trials of the same kind, None if there are none."""
+    def seconds(self, trials: Sequence[Trial] | None = None) -> float | None:
+        """Work left, or that of some trials, in seconds of one worker: from finished trials of the same kind, None without any."""
         measured = _measured(self.entries)
         if not measured:
             return None
         fallback = mean(mean(values) for values in measured.values())
-        return sum(mean(measured.get(_kind(trial.config()), [fallback])) for trial in self.missing)
+        return sum(
+            mean(measured.get(_kind(trial.config()), [fallback]))
+            for trial in (self.missing if trials is None else trials)
+        )
 
 
-def make_plan(sweep: Sweep, ledger: Ledger, *, retry_failed: bool = False) -> Plan:
-    """Compare the sweep with the ledger. `retry_failed` takes up trials that have failed too often, too."""
+def make_plan(sweep: Sweep, ledger: Ledger) -> Plan:
+    """Compare the sweep with the ledger."""
     planned = {trial.id for trial in sweep.trials}
     orphans = tuple(work for work in ledger.trials() if work.id not in planned)
     entries = []
     for trial in sweep.trials:
         work = ledger.trial(trial.id)
         replaced = tuple(orphan for orphan in orphans if _name(orphan.id) == _name(trial.id))
-        entries.append(Entry(trial, work, _standing(work, bool(replaced), retry_failed), replaced))
+        entries.append(Entry(trial, work, standing(work, replaces=bool(replaced)), replaced))
     return Plan(tuple(entries), orphans)
 
 
-def _standing(work: Work, replaces: bool, retry_failed: bool) -> Standing:
+def standing(work: Work, *, replaces: bool = False) -> Standing:
+    """Where a trial stands; `replaces` says that there are orphans with its name."""
     match work.state():
         case State.NEW:
             return Standing.CHANGED if replaces else Standing.NEW
@@ -102,10 +107,20 @@ def _standing(work: Work, replaces: bool, retry_failed: bool) -> Standing:
             return Standing.DONE
         case State.RUNNING:
             return Standing.RUNNING
-        case State.FAILED if work.failures() >= MAX_FAILURES and not retry_failed:
+        case State.FAILED if work.failures() >= MAX_FAILURES:
+            return Standing.FAILED
+        case State.LOST if work.losses() >= MAX_LOSSES:
             return Standing.FAILED
         case _:
             return Standing.RETRY
+
+
+def forgive(sweep: Sweep, ledger: Ledger) -> list[Work]:
+    """Let every trial that is left alone be tried again; returns them."""
+    given_up = [entry.work for entry in make_plan(sweep, ledger).entries if entry.standing is Standing.FAILED]
+    for work in given_up:
+        work.forgive()
+    return given_up
 
 
 def _name(identity: str) -> str:

@@ -1,0 +1,85 @@
+"""The application: its consoles, its options, and how user mistakes end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from suite.errors import UserError, choices
+
+if TYPE_CHECKING:
+    from suite.ledger import Ledger, Work
+    from suite.sweep import Sweep
+
+app = typer.Typer(
+    help="Sweeps of network quantization trials: plan them, run them, compare them, make the tables.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep file, such as jobs/quickstart.yaml.")]
+Root = Annotated[Path, typer.Option("--root", help="Where the ledger lives.")]
+DataRoot = Annotated[
+    Path, typer.Option("--data-root", envvar="SLQ_DATA_ROOT", help="Where data sets and published weights lie.")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow; default: SQLite below the root."),
+]
+RUNS, DATA, TABLES = Path("results/runs"), Path("data"), Path("results/tables")
+TABLES_HELP = "Where the tables go; default: results/tables, or tables below another --root."
+INTERRUPTED = 130  # exit code
+
+
+def main() -> None:
+    """Entry point: user mistakes are one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except SystemExit as end:  # typer turns Ctrl-C into this
+        if end.code == INTERRUPTED:
+            err.print("stopped; nothing finished is lost, the same command goes on where this one stopped")
+        raise
+
+
+def open_sweep(sweep_file: Path, root: Path) -> tuple[Sweep, Ledger]:
+    """The sweep and its ledger."""
+    from suite.ledger import Ledger
+    from suite.sweep import load_sweep
+
+    sweep = load_sweep(sweep_file)
+    return sweep, Ledger(root.resolve(), sweep.name)
+
+
+def me() -> str:
+    """How to call this command from here."""
+    return "slq" if shutil.which("slq") else os.path.relpath(sys.argv[0])
+
+
+def call(verb: str, sweep_file: Path, root: Path) -> str:
+    """A command line to tell the user, for this sweep and ledger."""
+    return f"{me()} {verb} {sweep_file}" + ("" if root.resolve() == RUNS.resolve() else f" --root {root}")
+
+
+def find_trial(sweep: Sweep, ledger: Ledger, part: str) -> Work:
+    """The one trial whose id has this part; raises `UserError` if there is none, or several."""
+    identities = [trial.id for trial in sweep.trials] + [work.id for work in ledger.trials()]
+    found = sorted({identity for identity in identities if part in identity})
+    if len(found) == 1:
+        return ledger.trial(found[0])
+    if found:
+        raise UserError(
+            f"{part!r} is a part of {len(found)} trials: {', '.join(found[:5])}{' ...' if len(found) > 5 else ''}"
+        )
+    raise UserError(f"no trial {part!r}{choices(part, dict.fromkeys(identities))}")

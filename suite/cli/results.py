@@ -1,0 +1,74 @@
+"""`slq sync`, `ui`, `tables` and `schema`: what a sweep gives."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from suite.cli.app import RUNS, TABLES, TABLES_HELP, Root, SweepFile, TrackingUri, open_sweep, out
+
+if TYPE_CHECKING:
+    from suite.ledger import Ledger
+    from suite.sweep import Sweep
+
+
+def sync(sweep_file: SweepFile, root: Root = RUNS, tracking_uri: TrackingUri = None) -> None:
+    """Bring MLflow up to the ledger; rebuilds it if it is gone. May be repeated and interrupted at will."""
+    from suite.track import default_uri
+    from suite.track import sync as project
+
+    sweep, ledger = open_sweep(sweep_file, root)
+    uri = tracking_uri or default_uri(ledger.root)
+    out.print(f"{uri}: {project(ledger, sweep.trials, uri)}", soft_wrap=True)
+
+
+def ui(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    port: Annotated[int | None, typer.Option(help="Port on the loopback address; default: a free one.")] = None,
+) -> None:
+    """Bring MLflow up to the ledger and serve its UI until Ctrl-C."""
+    from suite.track import default_uri, free_port, runs_page, serving
+    from suite.track import sync as project
+
+    sweep, ledger = open_sweep(sweep_file, root)
+    project(ledger, sweep.trials, default_uri(ledger.root))
+    port = port or free_port()
+    page, log = runs_page(ledger.root, sweep.name, port), ledger.root / "mlflow-ui.log"
+    try:
+        with out.status("starting MLflow"), serving(ledger.root, port, log) as server:
+            out.print(f"{page}\nCtrl-C ends it; its log: {log}", soft_wrap=True)
+            raise typer.Exit(server.wait())
+    except KeyboardInterrupt:
+        out.print("ended")
+
+
+def tables(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    folder: Annotated[Path | None, typer.Option("--out", help=TABLES_HELP)] = None,
+) -> None:
+    """Make the sweep's tables anew from the ledger, on the screen and as Markdown, LaTeX, HTML and CSV."""
+    sweep, ledger = open_sweep(sweep_file, root)
+    print_tables(sweep, ledger, folder)
+
+
+def print_tables(sweep: Sweep, ledger: Ledger, folder: Path | None) -> None:
+    from suite.report import build_tables, load_references, print_tables, write_tables
+
+    built = build_tables(ledger, sweep.trials, load_references())
+    print_tables(built, out)
+    usual = TABLES if ledger.root == RUNS.resolve() else ledger.root / "tables"
+    for path in write_tables(built, folder or usual):
+        out.print(f"table    {path}", soft_wrap=True)
+
+
+def schema() -> None:
+    """Print the JSON schema of sweep files, for editors."""
+    from suite.sweep import sweep_schema
+
+    sys.stdout.write(json.dumps(sweep_schema(), indent=2) + "\n")
