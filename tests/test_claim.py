@@ -223,3 +223,46 @@ def wait_until(true: Any, seconds: float = 10) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
+
+
+# Jobs of Slurm
+
+
+def test_the_job_is_in_the_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Owner.current().job, Owner.current().restart) == ("", 0)
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert (Owner.current().job, Owner.current().restart) == ("17", 0)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "15")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    held = try_claim(tmp_path / "attempts")
+    assert held is not None
+    owner = claim.owner_of(held.attempt)
+    assert owner is not None
+    assert (owner.job, owner.restart) == ("15_4", 2)
+
+
+@pytest.mark.parametrize(
+    ("job", "restart", "live"),
+    [("15_4", 0, False), ("15_4", 1, False), ("15_4", 2, True), ("15_4", 3, True), ("15_5", 0, True), ("", 0, True)],
+)
+def test_an_earlier_run_of_our_own_job_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, restart: int, live: bool
+) -> None:
+    attempt = put_claim(tmp_path, host="elsewhere", job=job, restart=restart)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "15")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    assert is_live(attempt) is live
+
+
+def test_outside_of_slurm_no_job_is_known_to_be_over(tmp_path: Path) -> None:
+    assert is_live(put_claim(tmp_path, host="elsewhere", job="", restart=-1))
+
+
+def test_claims_of_older_versions_are_read(tmp_path: Path) -> None:
+    attempt = put_claim(tmp_path, host="elsewhere")
+    content = json.loads((attempt / claim.FILE).read_text())
+    del content["owner"]["job"], content["owner"]["restart"]
+    write_json(attempt / claim.FILE, content)
+    assert is_live(attempt)

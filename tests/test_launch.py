@@ -254,7 +254,7 @@ def test_a_trial_that_somebody_else_is_running_is_waited_for(
 
     other = threading.Thread(target=finish)
     other.start()
-    plan, errors = local.run_local(bench.sweep, bench.ledger, bench.folder, local.Workers(1), retry_failed=False)
+    plan, errors = local.run_local(bench.sweep, bench.ledger, bench.folder, local.Workers(1))
     other.join()
     assert [entry.standing for entry in plan.entries] == [Standing.DONE]
     assert not errors

@@ -15,7 +15,7 @@ from suite.cli import main
 from suite.config import Trial
 from suite.errors import UserError
 from suite.files import read_json, write_json
-from suite.launch.plan import MAX_FAILURES, Plan, Standing, make_plan, write_plan
+from suite.launch.plan import MAX_FAILURES, MAX_LOSSES, Plan, Standing, forgive, make_plan, write_plan
 from suite.ledger import SCHEMA, Ledger, OpenAttempt, State
 from suite.sweep import Sweep
 
@@ -64,7 +64,11 @@ def interrupted(ledger: Ledger, trial: Trial) -> None:
 
 def lost(ledger: Ledger, trial: Trial) -> None:
     """An attempt whose owner was killed."""
-    attempt = begin(ledger, trial)
+    kill(begin(ledger, trial))
+
+
+def kill(attempt: OpenAttempt) -> None:
+    """Let the attempt's claim be that of a process that is gone."""
     content = read_json(attempt.path / claim.FILE)
     write_json(attempt.path / claim.FILE, {**content, "owner": {**content["owner"], "born": "0"}})
 
@@ -85,7 +89,8 @@ def test_where_each_trial_stands(ledger: Ledger, make_trial: MakeTrial) -> None:
     assert standings(plan) == ["new", "done", "running", "retry", "retry", "retry", "failed"]
     assert plan.counts() == {"new": 1, "retry": 3, "running": 1, "done": 1, "failed": 1}
     assert {trial.seed for trial in plan.missing} == {0, 3, 4, 5}
-    again = make_plan(sweep, ledger, retry_failed=True)
+    assert [work.id for work in forgive(sweep, ledger)] == [given_up.id]
+    again = make_plan(sweep, ledger)
     assert standings(again)[-1] == "retry"
     assert given_up in again.missing
 
@@ -98,6 +103,28 @@ def test_only_errors_use_up_the_tries(ledger: Ledger, make_trial: MakeTrial) -> 
         assert standings(make_plan(sweep, ledger)) == ["retry"]
     failed(ledger, trial)
     assert standings(make_plan(sweep, ledger)) == ["failed"]
+
+
+def test_a_trial_that_dies_at_the_same_place_is_left_alone(ledger: Ledger, make_trial: MakeTrial) -> None:
+    trial = make_trial(SLQ)
+    sweep = sweep_of(trial)
+    for _ in range(MAX_LOSSES):
+        assert standings(make_plan(sweep, ledger)) in (["new"], ["retry"])
+        lost(ledger, trial)
+    assert standings(make_plan(sweep, ledger)) == ["failed"]
+    forgive(sweep, ledger)
+    assert standings(make_plan(sweep, ledger)) == ["retry"]
+    assert ledger.trial(trial.id).losses() == 0
+
+
+def test_a_trial_that_gets_further_each_time_it_is_killed_goes_on(ledger: Ledger, make_trial: MakeTrial) -> None:
+    trial = make_trial(SLQ)
+    for step in range(2 * MAX_LOSSES):
+        attempt = begin(ledger, trial)
+        attempt.emit("train", stage=1 + step // 5, step=step)
+        kill(attempt)
+    assert standings(make_plan(sweep_of(trial), ledger)) == ["retry"]
+    assert ledger.trial(trial.id).losses() == 1
 
 
 def test_changed_settings_and_orphans(ledger: Ledger, make_trial: MakeTrial) -> None:

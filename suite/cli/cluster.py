@@ -60,7 +60,8 @@ def submit(
                 f"job {done.job_id}   {done.tasks} tasks, {len(done.trials)} trials, {done.log_folder()}",
                 soft_wrap=True,
             )
-    out.print(f"follow it   {call('status', sweep_file, root)} --watch", soft_wrap=True)
+    if proposal.chunks:
+        out.print(f"follow it   {call('status', sweep_file, root)} --watch", soft_wrap=True)
 
 
 def _show(proposal: Proposal) -> None:

@@ -1,0 +1,96 @@
+"""What a task makes of Slurm's signals and of Slurm's account of its job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from suite import stop
+from suite.launch import signals
+from suite.launch.signals import TERMINATED, Signals, seconds, time_is_over, was_preempted, watched
+
+# from `scontrol --oneliner show job` of Slurm 22.05, shortened
+RUNNING = "JobId=5 JobName=x JobState=RUNNING RunTime=00:00:07 TimeLimit=00:30:00 PreemptEligibleTime=2026-01-05T10:00:00 PreemptTime=None"
+PREEMPTED = RUNNING.replace("PreemptTime=None", "PreemptTime=2026-01-05T10:07:00")
+OVER = RUNNING.replace("RunTime=00:00:07", "RunTime=00:30:01")
+UNLIMITED = OVER.replace("TimeLimit=00:30:00", "TimeLimit=UNLIMITED")
+
+
+@pytest.mark.parametrize(
+    ("shown", "preempted", "over"),
+    [
+        (RUNNING, False, False),
+        (PREEMPTED, True, False),
+        (OVER, False, True),
+        (UNLIMITED, False, False),
+        ("", False, False),
+    ],
+)
+def test_what_slurm_says_of_a_job(shown: str, preempted: bool, over: bool) -> None:
+    assert was_preempted(shown) is preempted
+    assert time_is_over(shown) is over
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("00:00:07", 7), ("01:02:03", 3723), ("2-00:00:01", 172801), ("UNLIMITED", None), ("INVALID", None), ("", None)],
+)
+def test_durations(text: str, expected: int | None) -> None:
+    assert seconds(text) == expected
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, shown: str | Exception) -> None:
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if isinstance(shown, Exception):
+            raise shown
+        return subprocess.CompletedProcess(command, 0, shown, "")
+
+    monkeypatch.setattr(signals.subprocess, "run", run)
+
+
+def left(watching: Signals) -> tuple[int, list[int]]:
+    """Exit code, and the signals for which the former handler (Submitit's, which requeues) was called."""
+    called: list[int] = []
+
+    def requeue(number: int, frame: object) -> None:
+        called.append(number)
+        raise SystemExit(255)
+
+    watching.before[signal.SIGUSR2] = requeue
+    with pytest.raises(SystemExit) as end:
+        watching.leave()
+    return int(end.value.code or 0), called
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_a_signal_asks_for_a_stop_and_the_handlers_come_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with watched() as watching:
+        assert stop.requested() is None
+        os.kill(os.getpid(), number)
+        assert number.name in str(stop.requested())
+        assert watching.came == [number]
+    assert stop.requested() is None
+    assert signal.getsignal(number) is before
+
+
+def test_after_the_warning_the_job_is_requeued_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, OSError("no Slurm"))
+    assert left(Signals(came=[signal.SIGUSR2])) == (255, [signal.SIGUSR2])
+    assert left(Signals(came=[signal.SIGTERM, signal.SIGUSR2])) == (255, [signal.SIGUSR2])
+
+
+@pytest.mark.parametrize("shown", [PREEMPTED, OVER], ids=["preempted", "out of time"])
+def test_termination_by_the_cluster_requeues(monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+    answering(monkeypatch, shown)
+    assert left(Signals(came=[signal.SIGTERM])) == (255, [signal.SIGUSR2])
+
+
+@pytest.mark.parametrize("shown", [RUNNING, OSError("no scontrol"), subprocess.TimeoutExpired("scontrol", 1)], ids=str)
+def test_termination_by_the_user_does_not(monkeypatch: pytest.MonkeyPatch, shown: str | Exception) -> None:
+    answering(monkeypatch, shown)
+    assert left(Signals(came=[signal.SIGTERM])) == (TERMINATED, [])
