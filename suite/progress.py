@@ -1,122 +1,183 @@
-"""Live view of a sweep, from the ledger alone: counts, what each running trial is doing, time left."""
+"""The view of a sweep, on a terminal and as plain text."""
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
+from rich.console import Group as Parts
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from suite.ledger import Event, Ledger, State, Work
-from suite.sweep import Sweep
+from suite.launch.whereabouts import Group, Place, Submitted
+from suite.ledger import Event
+from suite.snapshot import Activity, Snapshot, Watch
+
+__all__ = ["Activity", "Snapshot", "Watch", "describe", "duration", "line", "live", "render", "show", "text"]
 
 REFRESH = 1.0  # seconds
 PLAIN_REFRESH = 15.0  # seconds between lines where there is no terminal
+ROWS = 16  # of running trials on a terminal, and of submissions
+EXAMPLES = 5  # failed and lost trials that are named
+WIDE = 1000  # columns where there is no terminal: nothing is wrapped or cut
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The state of every trial of a sweep at one moment."""
-
-    total: int
-    counts: dict[State, int]
-    running: list[tuple[str, Event | None]]  # label, newest event
-    failed: list[tuple[str, str, str]]  # label, id, error
-    seconds_left: float | None
-
-    @property
-    def finished(self) -> int:
-        return self.counts.get(State.DONE, 0)
-
-
-@dataclass
-class Watch:
-    """Takes snapshots of a sweep; remembers what cannot change any more, so that each look costs little."""
-
-    sweep: Sweep
-    ledger: Ledger
-    began: float = field(default_factory=time.time)
-    _done: dict[str, float] = field(default_factory=dict)  # id -> when it was first seen done
-
-    def __post_init__(self) -> None:
-        done = (t.id for t in self.sweep.trials if self.ledger.trial(t.id).state() is State.DONE)
-        self._done = dict.fromkeys(done, self.began)
-
-    def look(self) -> Snapshot:
-        counts: dict[State, int] = {}
-        running, failed = [], []
-        for trial in self.sweep.trials:
-            work = self.ledger.trial(trial.id)
-            state = State.DONE if trial.id in self._done else work.state()
-            counts[state] = counts.get(state, 0) + 1
-            if state is State.DONE:
-                self._done.setdefault(trial.id, time.time())
-            elif state is State.RUNNING:
-                running.append((trial.label, _activity(self.ledger, work, trial.baseline_id)))
-            elif state is State.FAILED:
-                failed.append((trial.label, trial.id, work.why_failed()))
-        return Snapshot(len(self.sweep.trials), counts, running, failed, self._seconds_left(counts))
-
-    def _seconds_left(self, counts: dict[State, int]) -> float | None:
-        """From the pace of the trials that finished while we watched."""
-        seen = [when for when in self._done.values() if when > self.began]
-        left = len(self.sweep.trials) - counts.get(State.DONE, 0) - counts.get(State.FAILED, 0)
-        if not seen or not left:
-            return None
-        return left * (max(seen) - self.began) / len(seen)
+def show(watch: Watch, console: Console, *, follow: bool) -> None:
+    """The view on the console: once, or until nothing changes any more. Plain lines where there is no terminal."""
+    snapshot = watch.look()
+    if not console.is_terminal:
+        console.print(text(snapshot), markup=False, soft_wrap=True)
+        while follow and not snapshot.is_over():
+            time.sleep(PLAIN_REFRESH)
+            snapshot = watch.look()
+            console.print(line(snapshot), markup=False, soft_wrap=True)
+    elif not follow:
+        console.print(render(snapshot))
+    else:
+        with Live(render(snapshot, ROWS), console=console, auto_refresh=False) as view:
+            while not snapshot.is_over():
+                time.sleep(REFRESH)
+                snapshot = watch.look()
+                view.update(render(snapshot, ROWS), refresh=True)
 
 
-def _activity(ledger: Ledger, work: Work, baseline: str) -> Event | None:
-    """The newest event of a trial; while it waits for its baseline, the baseline's."""
-    attempt = work.newest_attempt()
-    event = attempt.newest() if attempt else None
-    if event is not None and event["event"] == "start":
-        making = ledger.baseline(baseline).newest_attempt()
-        inner = making.newest("train") if making else None
-        return {**inner, "baseline": True} if inner else event
-    return event
+def text(snapshot: Snapshot) -> str:
+    """The view as plain text, as wide as it needs to be."""
+    console = Console(file=io.StringIO(), width=WIDE, color_system=None, highlight=False)
+    with console.capture() as captured:
+        console.print(Text(line(snapshot)), *_details(snapshot, None), sep="\n")
+    return "\n".join(each.rstrip() for each in captured.get().splitlines())
 
 
-def render(snapshot: Snapshot) -> RenderableType:
-    """The view as a rich renderable."""
+def render(snapshot: Snapshot, rows: int | None = None) -> RenderableType:
+    """The view as a rich renderable, of at most so many rows of running trials and of submissions."""
     head = Table.grid(padding=(0, 2))
     head.add_row(
         ProgressBar(total=max(snapshot.total, 1), completed=snapshot.finished, width=30),
         Text(f"{snapshot.finished} of {snapshot.total} trials done"),
         *(
-            Text(f"{n} {state}", style=_STYLES[state])
-            for state, n in snapshot.counts.items()
-            if state is not State.DONE
+            Text(f"{n} {place}", style=_STYLES[place])
+            for place, n in snapshot.counts.items()
+            if place is not Place.DONE
         ),
         Text(f"about {duration(snapshot.seconds_left)} left" if snapshot.seconds_left else "", style="dim"),
     )
-    parts: list[RenderableType] = [head]
+    return Parts(head, *_details(snapshot, rows))
+
+
+_STYLES = {
+    Place.DONE: "green",
+    Place.RUNNING: "cyan",
+    Place.QUEUED: "dim",
+    Place.INTERRUPTED: "yellow",
+    Place.FAILED: "red",
+    Place.LOST: "yellow",
+    Place.UNKNOWN: "magenta",
+    Place.NEW: "dim",
+}
+
+
+def _details(snapshot: Snapshot, rows: int | None) -> Iterator[RenderableType]:
+    """The parts below the first line; those of a cluster have an empty line before them."""
+    if snapshot.submitted.report.problem:
+        yield Text(f"Slurm: {snapshot.submitted.report.problem}", style=_STYLES[Place.UNKNOWN])
+    if snapshot.reasons:
+        yield _reasons(snapshot)
+    on_cluster = bool(snapshot.submitted.groups)
     if snapshot.running:
-        parts.append(_running_table(snapshot))
-    for label, identity, error in snapshot.failed[:5]:
-        parts.append(Text(f"failed: {label} ({identity})\n  {error}", style="red"))
-    return Group(*parts)
+        yield from [Text()] * on_cluster
+        yield _running_table(snapshot, rows)
+    if on_cluster:
+        yield Text()
+        yield _submissions_table(snapshot.submitted, rows)
+        yield Text()
+    yield from _examples(snapshot, Place.FAILED)
+    yield from _examples(snapshot, Place.LOST)
 
 
-_STYLES = {State.NEW: "dim", State.RUNNING: "cyan", State.FAILED: "red", State.LOST: "yellow", State.DONE: "green"}
+def _reasons(snapshot: Snapshot) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for place, reasons in snapshot.reasons.items():
+        for why, count in reasons.most_common(EXAMPLES):
+            table.add_row(Text(place, style=_STYLES[place]), str(count), Text(why))
+    return table
 
 
-def _running_table(snapshot: Snapshot) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="bold")
+def _running_table(snapshot: Snapshot, rows: int | None) -> Table:
+    on_cluster = bool(snapshot.submitted.groups)
+    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
     for column in ("running", "stage", "step"):
         table.add_column(column)
-    for column in ("loss", "accuracy"):
+    for column in ("loss", "accuracy", *(["left"] if on_cluster else [])):
         table.add_column(column, justify="right")
-    for label, event in snapshot.running:
-        table.add_row(label, *describe(event))
+    if on_cluster:
+        table.add_column("job")
+    for each in snapshot.running[:rows]:
+        extra = (duration(each.seconds_left) if each.seconds_left is not None else "", _job(each))
+        table.add_row(each.label, *describe(each.event), *(extra if on_cluster else ()))
+    if rows and len(snapshot.running) > rows:
+        table.add_row(f"and {len(snapshot.running) - rows} more", style="dim")
     return table
+
+
+def _job(running: Activity) -> str:
+    """Where a trial runs, and how long it may: "123_4 on n1, at most 50 min more"."""
+    job = running.job
+    limit = job.seconds_left() if job else None
+    node = f" on {job.nodes}" if job and job.nodes else ""
+    return f"{running.job_id}{node}" + (f", at most {duration(limit)} more" if limit is not None else "")
+
+
+def _submissions_table(submitted: Submitted, rows: int | None) -> Table:
+    """Live ones, and those of which something was lost or is unknown; the rest only as a number."""
+    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
+    for column in ("job", "backend", "site"):
+        table.add_column(column)
+    for column in ("waiting", "running", "ended", "unknown"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    shown = [
+        group
+        for group in submitted.groups
+        if group.is_live() or group.lost or (group.unknown and not group.submission.closed)
+    ]
+    for group in shown[-rows:] if rows else shown:
+        table.add_row(*_submission_row(group))
+    hidden = len(submitted.groups) - len(shown[-rows:] if rows else shown)
+    if hidden:
+        table.add_row(f"and {hidden} more", style="dim")
+    return table
+
+
+def _submission_row(group: Group) -> tuple[str, ...]:
+    submission = group.submission
+    notes = [group.reason(), _lost(group), group.why_unknown() if group.unknown else ""]
+    return (
+        submission.job_id or "?",
+        submission.backend,
+        submission.site,
+        *(str(n) for n in (group.waiting, group.running, group.ended, group.unknown)),
+        submission.closed or "; ".join(filter(None, notes)),
+    )
+
+
+def _lost(group: Group) -> str:
+    """What became of its jobs that did not end well."""
+    return ", ".join(f"{count} {why}" for why, count in group.causes().most_common(3))
+
+
+def _examples(snapshot: Snapshot, place: Place) -> Iterator[Text]:
+    there = [each for each in snapshot.stopped if each.place is place]
+    for each in there[:EXAMPLES]:
+        yield Text(f"{place}: {each.label} ({each.id})\n  {each.why}", style=_STYLES[place])
+    if len(there) > EXAMPLES:
+        yield Text(f"and {len(there) - EXAMPLES} more {place}", style=_STYLES[place])
 
 
 def describe(event: Event | None) -> tuple[str, str, str, str]:
@@ -158,7 +219,7 @@ def live(watch: Watch, console: Console) -> Iterator[None]:
 
 def line(snapshot: Snapshot) -> str:
     """The view in one line of plain text."""
-    counts = ", ".join(f"{n} {state}" for state, n in snapshot.counts.items() if state is not State.DONE)
+    counts = ", ".join(f"{n} {place}" for place, n in snapshot.counts.items() if place is not Place.DONE)
     left = f"; about {duration(snapshot.seconds_left)} left" if snapshot.seconds_left else ""
     return f"{snapshot.finished} of {snapshot.total} trials done" + (f", {counts}" if counts else "") + left
 

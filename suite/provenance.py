@@ -7,16 +7,28 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from suite.config import Trial
-from suite.files import write_atomic, write_json
+from suite.files import read_json, write_atomic, write_json
 
 PACKAGES = ("slq-suite", "torch", "torchvision", "numpy", "ray", "mlflow", "submitit")
+SLURM = (  # beside everything that names a job: its id, its array's id, partition, nodes, ...
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_RESTART_COUNT",
+    "SLURMD_NODENAME",
+    "SLURM_NODEID",
+    "SLURM_PROCID",
+    "SLURM_CPUS_ON_NODE",
+    "SLURM_GPUS_ON_NODE",
+)
+CODE, DIFF = "code.json", "code.diff"  # beside a frozen copy of the package: where it is from
 
 
 def record(folder: Path, trial: Trial, data_sha256: str, device: torch.device) -> None:
@@ -33,10 +45,11 @@ def record(folder: Path, trial: Trial, data_sha256: str, device: torch.device) -
             "cpu": _processor(),
             "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
             "device": device.type,
+            "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "threads": trial.threads,
             "seed": trial.seed,
             "data_sha256": data_sha256,
-            "slurm": {key: value for key, value in os.environ.items() if key.startswith("SLURM_") and "JOB" in key},
+            "slurm": _slurm(),
             "argv": sys.argv,
         },
     )
@@ -46,9 +59,53 @@ def record(folder: Path, trial: Trial, data_sha256: str, device: torch.device) -
 
 @cache
 def code_version() -> tuple[str | None, bool, bytes]:
-    """Commit of the suite's own checkout, whether files differ from it, and how; (None, False, b"") for an installed package."""
-    source = Path(__file__).resolve().parent
+    """Commit of the suite's own checkout, whether files differ from it, and how; (None, False, b"") for an installed package.
 
+    A frozen copy says where it is from itself: git would speak of the checkout in whose results it lies.
+    """
+    source = Path(__file__).resolve().parent
+    return frozen_version(source.parent) or _git_version(source)
+
+
+def frozen_version(root: Path) -> tuple[str | None, bool, bytes] | None:
+    """What the frozen copy `root` says of itself, None if it is none. One that was edited afterwards counts as dirty."""
+    facts = frozen_facts(root)
+    if facts is None:
+        return None
+    difference = (root / DIFF).read_bytes() if facts["dirty"] and (root / DIFF).exists() else b""
+    if (content := content_hash(root)) == facts["content"]:
+        return facts["commit"], facts["dirty"], difference
+    edited = f"\nThe frozen copy was edited: its content is {content}, no longer {facts['content']}.\n"
+    return facts["commit"], True, difference + edited.encode()
+
+
+def frozen_facts(root: Path) -> dict[str, Any] | None:
+    """The `code.json` of the frozen copy `root`, None if it is none."""
+    try:
+        facts: dict[str, Any] | None = read_json(root / CODE)
+        return facts if facts is not None and facts.keys() >= {"commit", "dirty", "tree", "content"} else None
+    except (ValueError, AttributeError):  # somebody else's file of that name
+        return None
+
+
+def content_hash(root: Path) -> str:
+    """SHA-256 (hex) over names and contents of a copy of the code."""
+    digest = hashlib.sha256()
+    for path in sorted(_code_files(root)):
+        content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _code_files(root: Path) -> Iterator[Path]:
+    """Without what running it leaves behind: bytecode, NFS's names for files that are removed while open."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        own = (CODE, DIFF) if Path(folder) == root else ()
+        yield from (Path(folder, name) for name in names if name not in own and not name.startswith(".nfs"))
+
+
+def _git_version(source: Path) -> tuple[str | None, bool, bytes]:
     def git(*arguments: str | Path) -> bytes:
         return subprocess.run(["git", "-C", source, *arguments], capture_output=True, check=True).stdout
 
@@ -57,6 +114,11 @@ def code_version() -> tuple[str | None, bool, bytes]:
         return commit, bool(git("status", "--porcelain", "--", source)), git("diff", "HEAD", "--", source)
     except (OSError, subprocess.CalledProcessError):
         return None, False, b""
+
+
+def _slurm() -> dict[str, str]:
+    """What Slurm says of this process, {} outside of it."""
+    return {k: v for k, v in os.environ.items() if k in SLURM or (k.startswith("SLURM_") and "JOB" in k)}
 
 
 def _version(package: str) -> str | None:

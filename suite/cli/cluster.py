@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.app import DATA, RUNS, DataRoot, Root, SweepFile, call, open_sweep, out
+from suite.cli.app import DATA, RUNS, DataRoot, Root, SweepFile, call, find_trial, open_sweep, out
 from suite.cli.run import print_plan
 from suite.launch.submission import Backend
 
@@ -28,6 +28,9 @@ def submit(
     allow_dirty: Annotated[
         bool, typer.Option("--allow-dirty", help="Submit code that differs from its commit.")
     ] = False,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option("--gpus-per-trial", min=0, help="ray: such as 0.5; default: 1 if the site has GPUs.")
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also run trials that have failed three times.")
     ] = False,
@@ -42,7 +45,7 @@ def submit(
     sweep, ledger = open_sweep(sweep_file, root)
     profile, data_root = load_site(site), data_root.expanduser().resolve()
     if dry_run:
-        proposal = propose(sweep, ledger, profile, backend)
+        proposal = propose(sweep, ledger, profile, backend, gpus_per_trial)
         _show(proposal)
         for text in proposal.texts():
             out.print(f"\n{text}", markup=False, soft_wrap=True)
@@ -52,7 +55,7 @@ def submit(
             out.print(f"found job {found.job_id}, which an interrupted submission had left")
         if retry_failed:
             forgive(sweep, ledger)
-        proposal = propose(sweep, ledger, profile, backend)
+        proposal = propose(sweep, ledger, profile, backend, gpus_per_trial)
         _show(proposal)
         check_inputs(proposal.trials, ledger, data_root)
         for done in commit(proposal, data_root, allow_dirty=allow_dirty):
@@ -75,3 +78,46 @@ def _show(proposal: Proposal) -> None:
         out.print(f"chunk {number} of {len(proposal.chunks)}: {len(chunk.trials)} trials, {tasks}")
     if proposal.chunks:
         out.print(f"estimate   {proposal.estimate()}")
+
+
+def cancel(
+    sweep_file: SweepFile,
+    trial: Annotated[
+        str | None, typer.Argument(metavar="[TRIAL]", help="Only the array task that runs this trial.")
+    ] = None,
+    root: Root = RUNS,
+) -> None:
+    """Cancel the sweep's jobs that wait or run. Trials keep their checkpoints; slq submit goes on from there."""
+    from suite.launch.cancel import cancel_all, cancel_trial
+
+    sweep, ledger = open_sweep(sweep_file, root)
+    jobs = [cancel_trial(ledger, find_trial(sweep, ledger, trial))] if trial else cancel_all(ledger)
+    out.print(f"cancelled {', '.join(jobs)}" if jobs else "nothing of the sweep waits or runs")
+
+
+def retry(
+    sweep_file: SweepFile,
+    trial: Annotated[str | None, typer.Argument(metavar="[TRIAL]", help="Only this one.")] = None,
+    root: Root = RUNS,
+) -> None:
+    """Let trials that are left alone after failures be tried again, by the next slq run or submit."""
+    from suite.launch.plan import forgive
+
+    sweep, ledger = open_sweep(sweep_file, root)
+    forgiven = forgive(sweep, ledger, find_trial(sweep, ledger, trial) if trial else None)
+    for work in forgiven:
+        out.print(f"will be tried again: {work.id}", soft_wrap=True)
+    out.print(f"{len(forgiven)} trials; next: {call('run', sweep_file, root)}, or slq submit", soft_wrap=True)
+
+
+def site_check(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="A profile: slurm/NAME.toml, or a path.")],
+) -> None:
+    """Compare a site profile with the cluster; submits nothing."""
+    from suite.launch.site import load_site
+    from suite.launch.site_check import check_site, render
+
+    findings = check_site(load_site(site))
+    out.print(render(findings))
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)

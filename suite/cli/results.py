@@ -16,14 +16,26 @@ if TYPE_CHECKING:
     from suite.sweep import Sweep
 
 
-def sync(sweep_file: SweepFile, root: Root = RUNS, tracking_uri: TrackingUri = None) -> None:
+def sync(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    tracking_uri: TrackingUri = None,
+    stay: Annotated[bool, typer.Option("--follow", help="Stay, and go on until the sweep is over.")] = False,
+) -> None:
     """Bring MLflow up to the ledger; rebuilds it if it is gone. May be repeated and interrupted at will."""
-    from suite.track import default_uri
+    from suite.launch.plan import is_over
+    from suite.track import default_uri, follow
     from suite.track import sync as project
 
     sweep, ledger = open_sweep(sweep_file, root)
     uri = tracking_uri or default_uri(ledger.root)
-    out.print(f"{uri}: {project(ledger, sweep.trials, uri)}", soft_wrap=True)
+    texts = (
+        follow(ledger, sweep.trials, uri, lambda: is_over(sweep, ledger))
+        if stay
+        else [str(project(ledger, sweep.trials, uri))]
+    )
+    for text in texts:
+        out.print(f"{uri}: {text}", soft_wrap=True)
 
 
 def ui(

@@ -79,8 +79,7 @@ def run(
     from suite.launch.plan import forgive, make_plan, write_plan
     from suite.preflight import check_inputs
     from suite.progress import Watch, live
-    from suite.track import default_uri
-    from suite.track.background import syncing
+    from suite.track import default_uri, syncing
 
     sweep, ledger = open_sweep(sweep_file, root)
     if retry_failed:

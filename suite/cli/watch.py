@@ -1,48 +1,79 @@
-"""`slq status` and `slq logs`: how far a sweep is. Nothing here changes anything."""
+"""`slq status`, `logs` and `usage`: how far a sweep is, and what it cost. Nothing here changes anything."""
 
 from __future__ import annotations
 
-import time
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.live import Live
 
 from suite.cli.app import RUNS, Root, SweepFile, find_trial, open_sweep, out
 from suite.errors import UserError
+
+if TYPE_CHECKING:
+    from suite.ledger import Attempt, Ledger
+
+TrialPart = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or any part of it that no other has.")]
 
 
 def status(
     sweep_file: SweepFile,
     root: Root = RUNS,
-    watch: Annotated[bool, typer.Option(help="Stay and refresh until all is done.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay and refresh until nothing is left to wait for.")] = False,
 ) -> None:
-    """Show how far the sweep is, from the ledger. Changes nothing."""
-    from suite.ledger import State
-    from suite.progress import REFRESH, Watch, render
+    """Show how far the sweep is: from the ledger, and from Slurm if it was submitted. Changes nothing."""
+    from suite.launch.polling import Lookout
+    from suite.progress import Watch, show
 
-    watched = Watch(*open_sweep(sweep_file, root))
-    snapshot = watched.look()
-    if not watch:
-        out.print(render(snapshot))
-        return
-    with Live(render(snapshot), console=out, auto_refresh=False) as view:
-        while snapshot.finished + snapshot.counts.get(State.FAILED, 0) < snapshot.total:
-            time.sleep(REFRESH)
-            snapshot = watched.look()
-            view.update(render(snapshot), refresh=True)
+    sweep, ledger = open_sweep(sweep_file, root)
+    show(Watch(sweep, ledger, Lookout(ledger)), out, follow=watch)
 
 
 def logs(
     sweep_file: SweepFile,
-    trial: Annotated[str, typer.Argument(help="A trial's id, or any part of it that no other trial has.")],
+    trial: TrialPart,
     root: Root = RUNS,
+    stay: Annotated[
+        bool, typer.Option("--follow", help="Stay, and show what is added, until the trial is over.")
+    ] = False,
 ) -> None:
-    """Show the log of a trial's newest attempt, its traceback included."""
+    """Show the log of a trial's newest attempt, its traceback included, and where its job's output is."""
+    from suite.follow import follow
+
     sweep, ledger = open_sweep(sweep_file, root)
     work = find_trial(sweep, ledger, trial)
     attempt = work.newest_attempt()
-    if attempt is None:
-        raise UserError(f"{work.id} has not been tried yet; slq run {sweep_file}")
-    out.print(f"{work.id}, attempt {attempt.number}, {work.state()}\n{attempt.path}\n", soft_wrap=True)
-    out.print(attempt.log() or "(nothing logged)", markup=False, soft_wrap=True)
+    if attempt is None and not stay:
+        raise UserError(f"{work.id} has not been tried yet; slq run {sweep_file}, or slq submit")
+    if attempt is not None:
+        out.print(f"{work.id}, attempt {attempt.number}, {work.state()}\n{attempt.path}", soft_wrap=True)
+        for path in _job_output(ledger, attempt):
+            out.print(path, soft_wrap=True)
+    for text in follow(work) if stay else [attempt.log() or "(nothing logged)" if attempt else ""]:
+        out.print(text, end="", markup=False, soft_wrap=True)
+
+
+def _job_output(ledger: Ledger, attempt: Attempt) -> list[Path]:
+    """Standard output and error of the job that ran the attempt."""
+    from suite.launch.submission import submissions
+
+    job = attempt.job()
+    return [
+        path
+        for submission in submissions(ledger)
+        if job and submission.job_id == job.partition("_")[0]
+        for path in submission.logs(job)
+    ]
+
+
+def usage(sweep_file: SweepFile, root: Root = RUNS) -> None:
+    """Show what the sweep's jobs cost: GPU-hours, CPU-hours, what was wasted, how well processors were used."""
+    from suite.launch.usage import bill, table
+
+    sweep, ledger = open_sweep(sweep_file, root)
+    made = bill(ledger)
+    if not made.rows:
+        raise UserError(f"{sweep.name} was never submitted to Slurm; slq submit {sweep_file} --site SITE")
+    out.print(table(made))
+    if made.problem:
+        out.print(f"from the ledger alone, as there is no accounting: {made.problem}", soft_wrap=True)

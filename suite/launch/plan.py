@@ -115,9 +115,15 @@ def standing(work: Work, *, replaces: bool = False) -> Standing:
             return Standing.RETRY
 
 
-def forgive(sweep: Sweep, ledger: Ledger) -> list[Work]:
-    """Let every trial that is left alone be tried again; returns them."""
-    given_up = [entry.work for entry in make_plan(sweep, ledger).entries if entry.standing is Standing.FAILED]
+def is_over(sweep: Sweep, ledger: Ledger) -> bool:
+    """Whether every trial is done or has been given up."""
+    return all(standing(ledger.trial(trial.id)) in (Standing.DONE, Standing.FAILED) for trial in sweep.trials)
+
+
+def forgive(sweep: Sweep, ledger: Ledger, only: Work | None = None) -> list[Work]:
+    """Let every trial that is left alone (or only one) be tried again; returns them."""
+    works = [ledger.trial(trial.id) for trial in sweep.trials]
+    given_up = [work for work in works if only in (None, work) and standing(work) is Standing.FAILED]
     for work in given_up:
         work.forgive()
     return given_up

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from submitit import SlurmExecutor, SlurmJob
-from submitit.core.utils import DelayedSubmission, FailedJobError
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
 from suite.errors import UserError
 from suite.launch.site import Site
@@ -75,7 +75,7 @@ def call(executor: Executor, task: Callable[[], object]) -> str:
         return str(executor.submit(task).job_id)
     except FileNotFoundError:
         raise UserError("there is no sbatch here; submit from a login node, or try slurm/dev-cluster") from None
-    except FailedJobError as error:
+    except (FailedJobError, FailedSubmissionError) as error:
         raise SubmissionError(str(error).strip()) from None
 
 

@@ -54,8 +54,8 @@ def watched() -> Iterator[Signals]:
     try:
         yield signals
     finally:
-        for number, handler in signals.before.items():
-            signal.signal(number, handler)
+        for each, handler in signals.before.items():
+            signal.signal(each, handler)
         stop.clear()
 
 

@@ -70,9 +70,11 @@ class Chunk:
 def cut(trials: Sequence[Trial], seconds: float | None, site: Site, limits: ArrayLimits) -> list[Chunk]:
     """Chunks of at most MaxArraySize tasks; `seconds` is the whole work if it is known, so that short trials share tasks.
 
-    Trials are dealt out in turn, so that those that make a baseline, which come first, start first in every chunk.
+    Trials are dealt out in turn, so that those that make a baseline, which come first, start first in every chunk. There are no
+    more chunks than tasks that may run at once, as each chunk runs at least one.
     """
-    tasks = min(_tasks(len(trials), seconds, site), limits.max_submit or len(trials))
+    most = (site.max_parallel or len(trials)) * limits.max_array_size
+    tasks = min(_tasks(len(trials), seconds, site), limits.max_submit or len(trials), most)
     count = math.ceil(tasks / limits.max_array_size)
     sizes, shares = _split(tasks, count), _split(min(site.max_parallel or tasks, tasks), count)
     return [Chunk(tuple(trials[i::count]), sizes[i], shares[i]) for i in range(count)]

@@ -20,11 +20,12 @@ from suite.config import Trial
 from suite.errors import UserError
 from suite.launch.frozen import Frozen, freeze
 from suite.launch.plan import Plan, make_plan, write_plan
-from suite.launch.queue import look
+from suite.launch.ray_slurm import RayPack
 from suite.launch.site import Site
 from suite.launch.site_check import array_limits
 from suite.launch.slurm import ArrayTask, Chunk, cut
-from suite.launch.submission import Backend, Submission, create, intended, submissions
+from suite.launch.submission import Backend, Submission, create, intended
+from suite.launch.whereabouts import ask
 from suite.ledger import Ledger
 from suite.sweep import Sweep
 
@@ -47,6 +48,7 @@ class Proposal:
     plan: Plan
     queued: int  # missing trials that live jobs are going to run
     chunks: tuple[Chunk, ...]
+    gpus_per_trial: float  # of the ray backend; a trial of an array has all of its task
 
     @property
     def trials(self) -> list[Trial]:
@@ -67,13 +69,17 @@ class Proposal:
         return [_executor(s, self, chunk).text() for s, chunk in zip(unwritten, self.chunks, strict=True)]
 
 
-def propose(sweep: Sweep, ledger: Ledger, site: Site, backend: Backend) -> Proposal:
+def propose(
+    sweep: Sweep, ledger: Ledger, site: Site, backend: Backend, gpus_per_trial: float | None = None
+) -> Proposal:
     """Look at ledger and queue; changes nothing."""
-    plan, past = make_plan(sweep, ledger), submissions(ledger)
-    covered = queued(past)
+    if gpus_per_trial is not None and backend != "ray":
+        raise UserError("--gpus-per-trial is for --backend ray; in an array each task has the GPUs of the site profile")
+    share = min(1.0, site.gpus) if gpus_per_trial is None else gpus_per_trial
+    plan, covered = make_plan(sweep, ledger), ask(ledger).expected()
     missing = [trial for trial in plan.missing if trial.id not in covered]
     chunks = _chunks(missing, plan, site, backend) if missing else ()
-    return Proposal(ledger, sweep, site, backend, plan, len(plan.missing) - len(missing), chunks)
+    return Proposal(ledger, sweep, site, backend, plan, len(plan.missing) - len(missing), chunks, share)
 
 
 def _chunks(missing: list[Trial], plan: Plan, site: Site, backend: Backend) -> tuple[Chunk, ...]:
@@ -109,9 +115,11 @@ def _executor(submission: Submission, proposal: Proposal, chunk: Chunk) -> Execu
 def _task(submission: Submission, proposal: Proposal, data_root: Path) -> Any:
     """What runs there."""
     site, ledger = proposal.site, proposal.ledger
+    data = site.data_root or str(data_root)
+    if proposal.backend == "ray":
+        return RayPack.of(submission, ledger, data, site, proposal.gpus_per_trial)
     scratch = site.scratch if site.stage_data else None
-    where = (str(submission.path), str(ledger.root), ledger.sweep, site.data_root or str(data_root), scratch)
-    return ArrayTask(*where)
+    return ArrayTask(str(submission.path), str(ledger.root), ledger.sweep, data, scratch)
 
 
 def _call(submission: Submission, executor: Executor, task: Any) -> None:
@@ -131,14 +139,6 @@ def _call(submission: Submission, executor: Executor, task: Any) -> None:
             raise UserError(f"sbatch refused the job: {message}\nsee: slq site check {submission.site}")
         time.sleep(2.0 ** (attempt + 1))
     raise UserError(f"Slurm's controller does not answer: {message}\nsubmit again later; nothing will run twice")
-
-
-def queued(past: Sequence[Submission]) -> set[str]:
-    """Ids of the trials that a waiting or running job is going to run, as far as Slurm answers."""
-    names = {each.job_id: each.job_name for each in past if each.job_id is not None and not each.closed}
-    jobs = look(names).jobs
-    live = (each for each in past if any(id_ in jobs and jobs[id_].is_live() for id_ in each.job_ids()))
-    return {trial for each in live for trial in each.trials}
 
 
 def resolve(past: Sequence[Submission]) -> list[Submission]:

@@ -1,5 +1,6 @@
 """The ledger, projected to MLflow for looking, comparing and filtering. All of MLflow can be deleted and made again by `sync`."""
 
+from suite.track.background import follow, syncing
 from suite.track.projection import PlannedTrial
 from suite.track.store import TrackingError, default_uri
 from suite.track.ui import free_port, runs_page, serving
@@ -10,9 +11,11 @@ __all__ = [
     "SyncReport",
     "TrackingError",
     "default_uri",
+    "follow",
     "free_port",
     "runs_page",
     "serving",
     "sync",
     "sync_quietly",
+    "syncing",
 ]

@@ -1,15 +1,17 @@
-"""Keep MLflow up to date while a sweep runs, from the process that launched it."""
+"""Keep MLflow up to date while a sweep runs: from the process that launched it, or from one that only watches the ledger."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from suite.ledger import Ledger
 from suite.track.projection import PlannedTrial
-from suite.track.writer import sync_quietly
+from suite.track.store import TrackingError
+from suite.track.writer import sync, sync_quietly
 
 INTERVAL = 30.0  # seconds between syncs
 
@@ -40,3 +42,24 @@ def syncing(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, *, enable
         if enabled:
             thread.join()
         tracking.problem = sync_quietly(ledger, planned, uri)
+
+
+def follow(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, over: Callable[[], bool]) -> Iterator[str]:
+    """Sync now and then until `over`, and once more; yields what a sync did when that is something new.
+
+    An MLflow that is away is said once, and tried again.
+    """
+    said = ""
+    while True:
+        last = over()
+        try:
+            report = sync(ledger, planned, uri)
+            text = str(report) if report.created or report.updated or last else ""
+        except TrackingError as error:
+            text = f"{error}; trying again every {INTERVAL:.0f} s"
+        if text and text != said:
+            yield text
+        said = text or said
+        if last:
+            return
+        time.sleep(INTERVAL)

@@ -1,0 +1,111 @@
+"""Ray Tune as a packer: it runs trials on the worker processes of a Ray that is there already.
+
+Tune is never the record: it is told which trials to run and forgets them; outcomes are in the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from suite import stop
+from suite.config import Trial
+from suite.ledger import Ledger
+
+Errors = dict[str, str]  # trial id -> what went wrong
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that is given no GPU sees none
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C reaches us as KeyboardInterrupt
+    "RAY_AIR_NEW_OUTPUT": "0",  # its new output ignores verbose=0
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}  # of Ray and Tune, which read their environment when they are imported
+
+STOP_FILE = "SLQ_STOP_FILE"  # variable of worker processes: when this file appears, trials save and stop
+WATCH = 0.5  # seconds between looks at it
+
+DIED = "its worker process ended without a word: killed, or out of memory; run again"
+
+
+def pack(
+    trials: Sequence[Trial],
+    ledger: Ledger,
+    data_root: Path,
+    storage: Path,
+    *,
+    cpus: Callable[[Trial], int],
+    gpus: float,
+    at_once: int | None = None,
+) -> Errors:
+    """Run these trials, as many at once as there is room for (and at most `at_once`), and say what went wrong.
+
+    `storage` is for Tune's temporary files. `ray.init` must have been called, with `SETTINGS` in the environment before.
+    """
+    from ray import tune  # only now: Ray reads its environment when it is imported
+
+    def need(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"CPU": cpus(_trial(config)), "GPU": gpus}])
+
+    work = tune.with_parameters(_work, ledger=ledger, data_root=data_root)
+    results = tune.Tuner(
+        tune.with_resources(work, need),
+        param_space={"trial": tune.grid_search([trial.model_dump_json() for trial in trials])},
+        tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=str(storage), name="pack", verbose=0),
+    ).fit()
+    reports = [result.metrics for result in results if result.metrics]
+    said = {report["trial"]: report["error"] for report in reports if "trial" in report}
+    return {trial.id: error for trial in trials if (error := said.get(trial.id, DIED))}
+
+
+def _trial(config: dict[str, Any]) -> Trial:
+    return Trial.model_validate_json(config["trial"])
+
+
+def _work(config: dict[str, Any], ledger: Ledger, data_root: Path) -> None:
+    """One trial in a worker process, which goes on to its next one after an error."""
+    from ray import tune
+
+    trial = _trial(config)
+    tune.report({"trial": trial.id, "error": _run(trial, ledger, data_root)})
+
+
+def _run(trial: Trial, ledger: Ledger, data_root: Path) -> str:
+    """Run a trial and return what went wrong."""
+    from suite.trial import run_trial
+
+    _watch_for_stop()
+    try:
+        _look_for_stop()
+        stop.check()
+        run_trial(trial, ledger, data_root)
+    except stop.Stopped as reason:
+        return f"stopped: {reason}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@cache
+def _watch_for_stop() -> None:
+    """Have a thread of this process turn the stop file into a request to stop."""
+    if STOP_FILE in os.environ:
+        threading.Thread(target=_keep_looking_for_stop, name="watch for stop", daemon=True).start()
+
+
+def _keep_looking_for_stop() -> None:
+    while not stop.requested():
+        time.sleep(WATCH)
+        _look_for_stop()
+
+
+def _look_for_stop() -> None:
+    file = Path(os.environ.get(STOP_FILE, "/nonexistent"))
+    if file.exists():
+        stop.request(file.read_text())

@@ -1,0 +1,44 @@
+"""How fast a trial is going, from the newest of its own events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from suite.ledger import Attempt, Event
+
+TAIL = 2**15  # bytes: some two hundred points
+
+
+def recent(attempt: Attempt) -> list[Event]:
+    """The newest events of an attempt, oldest first; at least one if it has any."""
+    try:
+        with (attempt.path / "events.jsonl").open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL))
+            lines = file.read().split(b"\n")[size > TAIL :]
+    except FileNotFoundError:
+        return []
+    events = [event for line in lines if (event := _parse(line))]
+    newest = None if events else attempt.newest()  # a long one
+    return [newest] if newest else events
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def seconds_left(events: Sequence[Event], now: float | None = None) -> float | None:
+    """Until the last step of training, at the pace of these events; None before there are two points."""
+    points = [event for event in events if event["event"] == "train"]
+    if len(points) < 2 or points[-1]["step"] <= points[0]["step"]:
+        return None
+    first, last = points[0], points[-1]
+    pace = (last["t"] - first["t"]) / (last["step"] - first["step"])
+    since = (time.time() if now is None else now) - last["t"]
+    return max(0.0, float((last["steps"] - last["step"]) * pace - since))

@@ -1,0 +1,127 @@
+"""What is known of a sweep at one moment: where each trial is, what the running ones do, which jobs there are. Changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from suite import pace
+from suite.launch import whereabouts
+from suite.launch.polling import Lookout
+from suite.launch.queue import Job
+from suite.launch.whereabouts import Place, Submitted, Where
+from suite.ledger import Event, Ledger, State, Work
+from suite.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a running trial is doing."""
+
+    label: str
+    event: Event | None  # its newest one
+    seconds_left: float | None = None
+    job_id: str = ""
+    job: Job | None = None  # what Slurm says of it
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A trial that needs somebody's attention, and why."""
+
+    label: str
+    id: str
+    place: Place
+    why: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of every trial of a sweep at one moment."""
+
+    total: int
+    counts: dict[Place, int]
+    running: list[Activity]
+    stopped: list[Stopped]  # failed and lost ones
+    seconds_left: float | None = None
+    reasons: dict[Place, Counter[str]] = field(
+        default_factory=dict
+    )  # of those that are neither done, running nor stopped
+    submitted: Submitted = field(default_factory=Submitted)
+
+    @property
+    def finished(self) -> int:
+        return self.counts.get(Place.DONE, 0)
+
+    def is_over(self) -> bool:
+        """Whether nothing will change by itself: all is done or failed, or no job is left that would go on."""
+        left = self.total - self.finished - self.counts.get(Place.FAILED, 0)
+        if not self.submitted.groups:
+            return left == 0
+        expected = (Place.RUNNING, Place.QUEUED, Place.INTERRUPTED, Place.UNKNOWN)
+        return not any(self.counts.get(place) for place in expected) and not any(
+            group.is_live() for group in self.submitted.groups
+        )
+
+
+@dataclass
+class Watch:
+    """Takes snapshots of a sweep; remembers what cannot change any more, so that each look costs little."""
+
+    sweep: Sweep
+    ledger: Ledger
+    lookout: Lookout | None = None  # what Slurm says is part of the view
+    began: float = field(default_factory=time.time)
+    _done: dict[str, float] = field(default_factory=dict)  # id -> when it was first seen done
+
+    def __post_init__(self) -> None:
+        done = (t.id for t in self.sweep.trials if self.ledger.trial(t.id).state() is State.DONE)
+        self._done = dict.fromkeys(done, self.began)
+
+    def look(self) -> Snapshot:
+        submitted = self.lookout.submitted() if self.lookout else Submitted()
+        counts: Counter[Place] = Counter()
+        reasons: dict[Place, Counter[str]] = {}
+        running, stopped = [], []
+        for trial in self.sweep.trials:
+            work = self.ledger.trial(trial.id)
+            found = self._where(work, submitted)
+            counts[found.place] += 1
+            if found.place is Place.RUNNING:
+                running.append(_activity(self.ledger, work, trial.label, trial.baseline_id, found.job))
+            elif found.place is Place.FAILED or (found.place is Place.LOST and found.why):
+                stopped.append(Stopped(trial.label, trial.id, found.place, found.why))
+            elif found.why:
+                reasons.setdefault(found.place, Counter())[found.why] += 1
+        ordered = {place: counts[place] for place in Place if counts[place]}
+        total = len(self.sweep.trials)
+        return Snapshot(total, ordered, running, stopped, self._seconds_left(ordered), reasons, submitted)
+
+    def _where(self, work: Work, submitted: Submitted) -> Where:
+        state = State.DONE if work.id in self._done else work.state()
+        if state is State.DONE:
+            self._done.setdefault(work.id, time.time())
+        return whereabouts.where(work, state, submitted)
+
+    def _seconds_left(self, counts: dict[Place, int]) -> float | None:
+        """From the pace of the trials that finished while we watched."""
+        seen = [when for when in self._done.values() if when > self.began]
+        left = len(self.sweep.trials) - counts.get(Place.DONE, 0) - counts.get(Place.FAILED, 0)
+        if not seen or not left:
+            return None
+        return left * (max(seen) - self.began) / len(seen)
+
+
+def _activity(ledger: Ledger, work: Work, label: str, baseline: str, job: Job | None) -> Activity:
+    """The newest event of a trial; while it waits for its baseline, the baseline's."""
+    attempt = work.newest_attempt()
+    if attempt is None:
+        return Activity(label, None)
+    events = pace.recent(attempt)
+    event = events[-1] if events else None
+    if event is not None and event["event"] == "start":
+        making = ledger.baseline(baseline).newest_attempt()
+        inner = making.newest("train") if making else None
+        event = {**inner, "baseline": True} if inner else event
+    return Activity(label, event, pace.seconds_left(events), attempt.job(), job)
