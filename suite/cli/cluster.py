@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +13,10 @@ from suite.cli.run import print_plan
 from suite.launch.submission import Backend
 
 if TYPE_CHECKING:
+    from suite.launch.site import Site
     from suite.launch.submit import Proposal
+    from suite.ledger import Ledger
+    from suite.sweep import Sweep
 
 SiteName = Annotated[str, typer.Option("--site", help="A profile: slurm/NAME.toml, or a path.")]
 
@@ -31,6 +36,10 @@ def submit(
     gpus_per_trial: Annotated[
         float | None, typer.Option("--gpus-per-trial", min=0, help="ray: such as 0.5; default: 1 if the site has GPUs.")
     ] = None,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="First run a job of a minute, if there is no finished trial to estimate from."),
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also run trials that have failed three times.")
     ] = False,
@@ -38,33 +47,61 @@ def submit(
     """Submit what is missing, and not queued yet, to Slurm. May be repeated at will: nothing runs twice."""
     from suite.launch.plan import forgive
     from suite.launch.site import load_site
-    from suite.launch.submission import submissions
-    from suite.launch.submit import alone, commit, propose, resolve
-    from suite.preflight import check_inputs
+    from suite.launch.submit import alone, propose
 
     sweep, ledger = open_sweep(sweep_file, root)
     profile, data_root = load_site(site), data_root.expanduser().resolve()
-    if dry_run:
-        proposal = propose(sweep, ledger, profile, backend, gpus_per_trial)
+    if retry_failed:
+        forgive(sweep, ledger)
+    probed = _probe(sweep, ledger, data_root, profile) if probe else {}
+    with nullcontext() if dry_run else alone(ledger):
+        if not dry_run:
+            _recover(ledger)
+        proposal = propose(sweep, ledger, profile, backend, gpus_per_trial, probed)
         _show(proposal)
-        for text in proposal.texts():
-            out.print(f"\n{text}", markup=False, soft_wrap=True)
-        return
-    with alone(ledger):
-        for found in resolve(submissions(ledger)):
-            out.print(f"found job {found.job_id}, which an interrupted submission had left")
-        if retry_failed:
-            forgive(sweep, ledger)
-        proposal = propose(sweep, ledger, profile, backend, gpus_per_trial)
-        _show(proposal)
-        check_inputs(proposal.trials, ledger, data_root)
-        for done in commit(proposal, data_root, allow_dirty=allow_dirty):
-            out.print(
-                f"job {done.job_id}   {done.tasks} tasks, {len(done.trials)} trials, {done.log_folder()}",
-                soft_wrap=True,
-            )
-    if proposal.chunks:
+        if dry_run:
+            _show_texts(proposal)
+        else:
+            _commit(proposal, data_root, allow_dirty)
+    if proposal.chunks and not dry_run:
         out.print(f"follow it   {call('status', sweep_file, root)} --watch", soft_wrap=True)
+
+
+def _probe(sweep: Sweep, ledger: Ledger, data_root: Path, site: Site) -> dict[str, float]:
+    """Seconds of the trials that no finished one can be compared with."""
+    from suite.launch.plan import make_plan
+    from suite.launch.probe import probe_on_site
+
+    trials = make_plan(sweep, ledger).unmeasured()
+    if not trials:
+        return {}
+    with out.status("waiting for the probe's job, which takes a minute when it runs"):
+        return probe_on_site(trials, ledger, data_root, site)
+
+
+def _recover(ledger: Ledger) -> None:
+    """Find the jobs of submissions that were cut off."""
+    from suite.launch.submission import submissions
+    from suite.launch.submit import resolve
+
+    for found in resolve(submissions(ledger)):
+        out.print(f"found job {found.job_id}, which an interrupted submission had left")
+
+
+def _show_texts(proposal: Proposal) -> None:
+    for text in proposal.texts():
+        out.print(f"\n{text}", markup=False, soft_wrap=True)
+
+
+def _commit(proposal: Proposal, data_root: Path, allow_dirty: bool) -> None:
+    from suite.launch.submit import commit
+    from suite.preflight import check_inputs
+
+    if proposal.site.data_root is None:  # else only compute nodes can tell
+        check_inputs(proposal.trials, proposal.ledger, data_root)
+    for done in commit(proposal, data_root, allow_dirty=allow_dirty):
+        size = f"{done.tasks} tasks, {len(done.trials)} trials"
+        out.print(f"job {done.job_id}   {size}, output in {done.log_folder()}", soft_wrap=True)
 
 
 def _show(proposal: Proposal) -> None:

@@ -228,7 +228,7 @@ def _kept(source: _Source, place: Path) -> Frozen | None:
     except FileNotFoundError:
         return None
     facts = frozen_facts(place)
-    return facts and Frozen(place, facts["commit"], facts["dirty"], facts["tree"])
+    return Frozen(place, facts["commit"], facts["dirty"], facts["tree"]) if facts is not None else None
 
 
 def _put(source: _Source, place: Path) -> None:

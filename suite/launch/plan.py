@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import mean
@@ -74,16 +74,26 @@ class Plan:
         found[Standing.ORPHAN] = len(self.orphans)
         return {standing: found[standing] for standing in Standing if found[standing]}
 
-    def seconds(self, trials: Sequence[Trial] | None = None) -> float | None:
-        """Work left, or that of some trials, in seconds of one worker: from finished trials of the same kind, None without any."""
-        measured = _measured(self.entries)
-        if not measured:
+    def seconds(self, trials: Sequence[Trial] | None = None, probed: Mapping[str, float] | None = None) -> float | None:
+        """Work left, or that of some trials, in seconds of one worker; None if nothing is known.
+
+        From finished trials of the same kind, else from a probe (seconds by trial id), else like the mean of all finished ones.
+        """
+        measured, probed = _measured(self.entries), probed or {}
+        if not measured and not probed:
             return None
-        fallback = mean(mean(values) for values in measured.values())
-        return sum(
-            mean(measured.get(_kind(trial.config()), [fallback]))
-            for trial in (self.missing if trials is None else trials)
-        )
+        fallback = mean(mean(values) for values in measured.values()) if measured else 0.0
+
+        def each(trial: Trial) -> float:
+            known = measured.get(kind(trial.config()))
+            return mean(known) if known else probed.get(trial.id, fallback)
+
+        return sum(map(each, self.missing if trials is None else trials))
+
+    def unmeasured(self) -> list[Trial]:
+        """Missing trials of kinds of which none has finished."""
+        measured = _measured(self.entries)
+        return [trial for trial in self.missing if kind(trial.config()) not in measured]
 
 
 def make_plan(sweep: Sweep, ledger: Ledger) -> Plan:
@@ -134,7 +144,8 @@ def _name(identity: str) -> str:
     return identity.rpartition("-")[0]
 
 
-def _kind(config: dict[str, Any]) -> tuple[Any, ...]:
+def kind(config: dict[str, Any]) -> tuple[Any, ...]:
+    """What trials that take about equally long have in common."""
     method = config["method"]
     return config["network"], config["data"], method["name"], method.get("bits")
 
@@ -145,7 +156,7 @@ def _measured(entries: Iterable[Entry]) -> dict[tuple[Any, ...], list[float]]:
     for entry in entries:
         result = entry.work.result() if entry.standing == Standing.DONE else None
         if result is not None:
-            measured.setdefault(_kind(result["config"]), []).append(result["cost"]["wall_seconds"])
+            measured.setdefault(kind(result["config"]), []).append(result["cost"]["wall_seconds"])
     return measured
 
 

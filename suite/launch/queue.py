@@ -126,11 +126,11 @@ def look(names: Mapping[str, str], *, steps: bool = False) -> Report:
     if not names:
         return Report(source="sacct")
     try:
-        return Report(_ours(_newest(read_sacct(ask(_sacct(names, steps)))), names), "sacct")
+        return Report(_ours(newest(read_sacct(ask(_sacct(names, steps)))), names), "sacct")
     except NoAnswerError as error:
         problem = str(error)
     try:
-        return Report(_ours(_newest(read_squeue(ask(_squeue(f"--jobs={','.join(names)}")))), names), "squeue", problem)
+        return Report(_ours(newest(read_squeue(ask(_squeue(f"--jobs={','.join(names)}")))), names), "squeue", problem)
     except NoAnswerError as error:
         return Report(problem=f"{problem}; {error}")
 
@@ -171,8 +171,10 @@ def ask(command: list[str]) -> str:
     except OSError as error:
         raise NoAnswerError(f"{command[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise NoAnswerError(f"{command[0]} did not answer within {PATIENCE:.0f} s") from None
-    if done.returncode and "Invalid job id specified" not in done.stderr:  # squeue has forgotten them: an answer
+        raise NoAnswerError(f"{command[0]} did not answer within {PATIENCE:g} s") from None
+    if "Invalid job id specified" in done.stderr:  # squeue has forgotten all of them: that is an answer
+        return done.stdout
+    if done.returncode or "Invalid job format" in done.stderr:  # squeue leaves out a column that it does not know, and exits 0
         raise NoAnswerError(_complaint(command[0], done.stderr))
     return done.stdout
 
@@ -309,7 +311,7 @@ def _range(text: str) -> range:
     return range(int(found[1]), int(found[2] or found[1]) + 1, int(found[3] or 1)) if found else range(0)
 
 
-def _newest(runs: Iterable[Job]) -> dict[str, Job]:
+def newest(runs: Iterable[Job]) -> dict[str, Job]:
     """The newest run of each job, with the earlier ones attached."""
     found: dict[str, list[Job]] = {}
     for run in runs:

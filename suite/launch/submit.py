@@ -6,10 +6,9 @@ job's unique name at the next call. Nothing here has to be exact for correctness
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,15 @@ from filelock import FileLock, Timeout
 
 from suite.config import Trial
 from suite.errors import UserError
+from suite.launch import queue
 from suite.launch.frozen import Frozen, freeze
 from suite.launch.plan import Plan, make_plan, write_plan
+from suite.launch.queue import NoAnswerError, live
 from suite.launch.ray_slurm import RayPack
 from suite.launch.site import Site
 from suite.launch.site_check import array_limits
 from suite.launch.slurm import ArrayTask, Chunk, cut
-from suite.launch.submission import Backend, Submission, create, intended
+from suite.launch.submission import Backend, Submission, create, intended, submissions
 from suite.launch.whereabouts import ask
 from suite.ledger import Ledger
 from suite.sweep import Sweep
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from suite.launch.sbatch import Executor
 
 LOCK = 120  # seconds to wait for another submission of the sweep
-ATTEMPTS = 4  # calls of sbatch while the controller does not answer
+PAUSES = (2.0, 4.0, 8.0, 16.0)  # seconds between calls of Slurm while the controller does not answer
+LATER = "submit again later; nothing will run twice"
 TRANSIENT = ("Unable to contact", "timed out", "Connection refused", "temporarily unable", "Zero Bytes")
 
 
@@ -49,16 +51,17 @@ class Proposal:
     queued: int  # missing trials that live jobs are going to run
     chunks: tuple[Chunk, ...]
     gpus_per_trial: float  # of the ray backend; a trial of an array has all of its task
+    probed: Mapping[str, float]  # seconds by trial id, if a probe has run
 
     @property
     def trials(self) -> list[Trial]:
         return [trial for chunk in self.chunks for trial in chunk.trials]
 
     def estimate(self) -> str:
-        """What it will cost, from finished trials of the same kinds."""
-        seconds = self.plan.seconds(self.trials)
+        """What it will cost, from finished trials of the same kinds or a probe."""
+        seconds = self.plan.seconds(self.trials, self.probed)
         if seconds is None:
-            return "unknown until a trial has finished"
+            return "unknown until a trial has finished, or with --probe"
         count, unit = (self.site.gpus, "GPU-hours") if self.site.gpus else (self.site.cpus, "CPU-hours")
         return f"{seconds / 3600 * count:.2g} {unit}"
 
@@ -70,22 +73,37 @@ class Proposal:
 
 
 def propose(
-    sweep: Sweep, ledger: Ledger, site: Site, backend: Backend, gpus_per_trial: float | None = None
+    sweep: Sweep,
+    ledger: Ledger,
+    site: Site,
+    backend: Backend,
+    gpus_per_trial: float | None = None,
+    probed: Mapping[str, float] | None = None,
 ) -> Proposal:
     """Look at ledger and queue; changes nothing."""
     if gpus_per_trial is not None and backend != "ray":
         raise UserError("--gpus-per-trial is for --backend ray; in an array each task has the GPUs of the site profile")
     share = min(1.0, site.gpus) if gpus_per_trial is None else gpus_per_trial
-    plan, covered = make_plan(sweep, ledger), ask(ledger).expected()
+    plan, covered = make_plan(sweep, ledger), _covered(ledger)
     missing = [trial for trial in plan.missing if trial.id not in covered]
-    chunks = _chunks(missing, plan, site, backend) if missing else ()
-    return Proposal(ledger, sweep, site, backend, plan, len(plan.missing) - len(missing), chunks, share)
+    chunks = _chunks(missing, plan.seconds(missing, probed), site, backend) if missing else ()
+    return Proposal(ledger, sweep, site, backend, plan, len(plan.missing) - len(missing), chunks, share, probed or {})
 
 
-def _chunks(missing: list[Trial], plan: Plan, site: Site, backend: Backend) -> tuple[Chunk, ...]:
+def _covered(ledger: Ledger) -> set[str]:
+    """Trials that a waiting or running job will come to. The controller is asked first: accounting lags behind by seconds."""
+    past = submissions(ledger)
+    try:
+        alive = {job.name for job in live([each.job_name for each in past])}
+    except NoAnswerError:
+        return ask(ledger).expected()
+    return {trial for each in past if each.job_name in alive for trial in each.trials}
+
+
+def _chunks(missing: list[Trial], seconds: float | None, site: Site, backend: Backend) -> tuple[Chunk, ...]:
     if backend == "ray":
         return (Chunk(tuple(missing), 1, 1),)
-    return tuple(cut(missing, plan.seconds(missing), site, array_limits(site)))
+    return tuple(cut(missing, seconds, site, array_limits(site)))
 
 
 def commit(proposal: Proposal, data_root: Path, *, allow_dirty: bool) -> Iterator[Submission]:
@@ -95,8 +113,10 @@ def commit(proposal: Proposal, data_root: Path, *, allow_dirty: bool) -> Iterato
         UserError: if the code is not committed, somebody else is submitting this sweep, or sbatch refuses.
     """
     ledger = proposal.ledger
-    write_plan(proposal.sweep, ledger)
+    if not proposal.chunks:
+        return
     code = freeze(ledger.path, allow_dirty=allow_dirty)
+    write_plan(proposal.sweep, ledger)
     for chunk in proposal.chunks:
         submission = create(ledger, chunk.trials, proposal.backend, chunk.tasks, proposal.site, code)
         _call(submission, _executor(submission, proposal, chunk), _task(submission, proposal, data_root))
@@ -126,48 +146,69 @@ def _call(submission: Submission, executor: Executor, task: Any) -> None:
     """Call sbatch until it says yes or no. A call that failed on its way may have been heard: its job is looked for first."""
     from suite.launch.sbatch import SubmissionError, call
 
-    for attempt in range(ATTEMPTS):
+    pauses = iter(PAUSES)
+    while True:
         try:
             submission.set_job_id(call(executor, task))
             return
         except SubmissionError as error:
-            message = str(error)
-        if resolve([submission]):
+            said = str(error)
+        if _was_heard(submission, pauses, said):
             return
-        if not any(words in message for words in TRANSIENT):
-            submission.close(f"refused by sbatch: {message}")
-            raise UserError(f"sbatch refused the job: {message}\nsee: slq site check {submission.site}")
-        time.sleep(2.0 ** (attempt + 1))
-    raise UserError(f"Slurm's controller does not answer: {message}\nsubmit again later; nothing will run twice")
+        if not any(words in said for words in TRANSIENT):
+            submission.close(f"refused by sbatch: {said}")
+            raise UserError(f"sbatch refused the job: {said}\nsee: slq site check {submission.site}")
+        _pause(pauses, said)
+
+
+def _was_heard(submission: Submission, pauses: Iterator[float], said: str) -> bool:
+    """Whether a call of sbatch that failed made the job all the same; as long as the controller is silent, nobody can know."""
+    while True:
+        try:
+            return bool(_found([submission]))
+        except NoAnswerError:
+            _pause(pauses, said)
+
+
+def _pause(pauses: Iterator[float], said: str) -> None:
+    seconds = next(pauses, None)
+    if seconds is None:
+        raise UserError(f"Slurm's controller does not answer: {said}\n{LATER}")
+    time.sleep(seconds)
 
 
 def resolve(past: Sequence[Submission]) -> list[Submission]:
-    """Find the jobs of intents that have no job id, by their unique names, and record them; returns those that were found."""
-    unknown = {each.job_name: each for each in past if each.job_id is None and not each.closed}
+    """Find the jobs of intents that have no job id, by their unique names, and record them; returns those that were found.
+
+    Raises:
+        UserError: if the controller does not answer.
+    """
+    try:
+        return _found([each for each in past if each.job_id is None and not each.closed])
+    except NoAnswerError as error:
+        raise UserError(f"Slurm's controller does not answer: {error}\n{LATER}") from None
+
+
+def _found(unknown: Sequence[Submission]) -> list[Submission]:
+    """Those of these submissions of which Slurm knows the job; its id is recorded."""
     if not unknown:
         return []
-    jobs = _jobs_named(list(unknown), since=min(each.created for each in unknown.values()))
-    for name, job in jobs.items():
-        unknown[name].set_job_id(job)
-    return [unknown[name] for name in jobs]
+    jobs = _jobs_named([each.job_name for each in unknown], since=min(each.created for each in unknown))
+    found = [each for each in unknown if each.job_name in jobs]
+    for each in found:
+        each.set_job_id(jobs[each.job_name])
+    return found
 
 
 def _jobs_named(names: list[str], since: float) -> dict[str, str]:
-    """Job id of each name that Slurm knows: squeue has the live ones, sacct the ended ones too if there is accounting."""
+    """Job id of each name that Slurm knows: the controller has the live ones, accounting, if there is any, the ended ones, too."""
+    jobs = [(job.name, job.id) for job in live(names)]
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 60))
-    wanted = f"--name={','.join(names)}"
-    found = _ids(["squeue", "--noheader", wanted, "--format=%F|%j"])
-    found |= _ids(["sacct", "-X", "-n", "-P", "--format=JobID,JobName", wanted, f"--starttime={start}"])
-    return {name: job.partition("_")[0] for name, job in found.items() if name in names}
-
-
-def _ids(command: list[str]) -> dict[str, str]:
-    """Job ids by name from lines `id|name`; nothing if the command fails."""
-    try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return {name: job for job, _, name in (line.partition("|") for line in output.splitlines())}
+    options = ["-X", "-n", "-P", "--format=JobName,JobID", f"--name={','.join(names)}", f"--starttime={start}"]
+    with suppress(NoAnswerError):
+        lines = [line.rpartition("|") for line in queue.ask(["sacct", *options]).splitlines()]
+        jobs = [*((name, job) for name, _, job in lines), *jobs]
+    return {name: job.partition("_")[0] for name, job in jobs if name in names}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A fake Slurm for tests: the commands' texts, exit codes and environment of the real one, and real processes, but no daemons to install.
+"""A fake Slurm for tests: texts, exit codes, environment and processes as of the real one, but nothing to install.
 
 `python tests/fake_slurm install BIN` writes the commands (sbatch, srun, ...) into the folder BIN; with BIN first on PATH and
 FAKE_SLURM naming a folder for the state, they work. In tests the fixture `fake_slurm` (fixture.py) does it all.
@@ -9,5 +9,5 @@ FAKE_SLURM naming a folder for the state, they work. In tests the fixture `fake_
     sbatch.py srun.py tables.py (squeue, sacct, sinfo, sacctmgr) control.py (scontrol, scancel, fake-slurm)
     forms.py        times, exit codes, ranges and file names in Slurm's notation
 
-Texts and orders of signals were taken from Slurm 22.05. tests/test_fake_slurm.py runs one list of tests against this and a real Slurm.
+Texts and orders of signals are those of Slurm 22.05. tests/test_fake_slurm.py runs one list of tests against both.
 """

@@ -56,7 +56,7 @@ def main() -> int:
         sys.exit(f"{command}: error: FAKE_SLURM must name the folder of the fake cluster's state")
     try:
         return run(command, arguments)
-    except options.Refused as refused:
+    except options.RefusedError as refused:
         print(refused.message, file=sys.stderr)
         return refused.status
 
@@ -95,7 +95,8 @@ def run(command: str, arguments: list[str]) -> int:
         case _:
             from tests.fake_slurm import tables
 
-            return getattr(tables, command)(arguments)
+            of = {"squeue": tables.squeue, "sacct": tables.sacct, "sinfo": tables.sinfo, "sacctmgr": tables.sacctmgr}
+            return of[command](arguments)
 
 
 def log_call(folder: Path, command: str, arguments: list[str]) -> None:

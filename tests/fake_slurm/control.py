@@ -9,7 +9,7 @@ import sys
 import time
 
 from tests.fake_slurm import forms, store
-from tests.fake_slurm.options import Refused, parse
+from tests.fake_slurm.options import RefusedError, parse
 from tests.fake_slurm.store import Task
 
 INVALID = "Invalid job id specified"
@@ -41,7 +41,7 @@ def scontrol(arguments: list[str]) -> int:
         case ["ping"]:
             print("Slurmctld(primary) at fake is UP")
         case ["requeue"]:
-            raise Refused("too few arguments for keyword:requeue")
+            raise RefusedError("too few arguments for keyword:requeue")
         case ["requeue", *jobs]:
             return requeue([job for word in jobs for job in word.split(",")])
         case ["release", *jobs]:
@@ -51,16 +51,16 @@ def scontrol(arguments: list[str]) -> int:
         case ["show", ("job" | "jobs"), *job]:
             show_jobs(job, "oneliner" in options)
         case ["show", ("partition" | "partitions"), *names]:
-            print("\n".join(partition(name) for name in names or store.PARTITIONS))
+            _print([partition(name) for name in names or store.PARTITIONS], "oneliner" in options)
         case ["show", ("node" | "nodes"), *names]:
-            print("\n".join(node(name) for word in names or ["n[1-4]"] for name in forms.hosts(word)))
+            _print([node(name) for word in names or store.NODES for name in forms.hosts(word)], "oneliner" in options)
         case ["show", "hostnames", *names]:
             text = names[0] if names else os.environ.get("SLURM_JOB_NODELIST", "")
             print("\n".join(forms.hosts(text)))
         case ["show", "hostlist", names]:
             print(forms.host_list(names.split(",")))
         case [keyword, *_]:
-            raise Refused(f"invalid keyword: {keyword}")
+            raise RefusedError(f"invalid keyword: {keyword}")
     return 0
 
 
@@ -113,11 +113,14 @@ def show_jobs(jobs: list[str], one_line: bool) -> None:
     except ValueError:
         found = []
     if jobs and not found:
-        raise Refused(f"slurm_load_jobs error: {INVALID}")
+        raise RefusedError(f"slurm_load_jobs error: {INVALID}")
     if not found:
         print("No jobs in the system")
-    for task in found:
-        text = describe(task)
+    _print([describe(task) for task in found], one_line)
+
+
+def _print(paragraphs: list[str], one_line: bool) -> None:
+    for text in paragraphs:
         print(" ".join(text.split()) if one_line else text + "\n")
 
 
@@ -136,7 +139,7 @@ def describe(task: Task) -> str:
    Priority=1 Nice=0 Account={task["account"]} QOS={task["qos"]}
    JobState={task["state"].partition(" ")[0]} Reason={task["reason"]} Dependency=(null)
    Requeue={int(task["requeue"])} Restarts={task["restarts"]} BatchFlag=1 Reboot=0 ExitCode={code}
-   RunTime={forms.elapsed((end or time.time()) - start if start else 0)} TimeLimit={time_limit(task)} TimeMin=N/A
+   RunTime={forms.elapsed(forms.ran(task))} TimeLimit={time_limit(task)} TimeMin=N/A
    SubmitTime={forms.stamp(task["submit"])} EligibleTime={forms.stamp(task["eligible"])}
    StartTime={forms.stamp(start)} EndTime={forms.stamp(end or planned)} Deadline=N/A
    PreemptEligibleTime={forms.stamp(start)} PreemptTime={forms.stamp(task["preempted"], "None")}
@@ -158,8 +161,8 @@ def time_limit(task: Task) -> str:
 
 
 def tres(task: Task) -> str:
-    gpus = f"gres/gpu={task['gpus'] * task['nodes']}," if task["gpus"] else ""
-    return f"billing={task['cpus']},cpu={task['cpus']},{gpus}mem={task['memory']},node={task['nodes']}"
+    gpus = f",gres/gpu={task['gpus'] * task['nodes']}" if task["gpus"] else ""
+    return f"cpu={task['cpus']},mem={task['memory']},node={task['nodes']},billing={task['cpus']}{gpus}"
 
 
 def output_of(task: Task, option: str) -> str:
@@ -170,7 +173,7 @@ def output_of(task: Task, option: str) -> str:
 
 def partition(name: str) -> str:
     if name not in store.PARTITIONS:
-        raise Refused(f"Partition {name} not found")
+        raise RefusedError(f"Partition {name} not found")
     nodes = store.PARTITIONS[name]
     cpus, gpus = len(nodes) * store.CPUS, sum(store.NODES[node] for node in nodes)
     return f"""PartitionName={name}
@@ -187,7 +190,7 @@ def partition(name: str) -> str:
 
 def node(name: str) -> str:
     if name not in store.NODES:
-        raise Refused(f"Node {name} not found")
+        raise RefusedError(f"Node {name} not found")
     gpus = store.NODES[name]
     return f"""NodeName={name} Arch=x86_64 CoresPerSocket={store.CPUS}
    CPUAlloc=0 CPUEfctv={store.CPUS} CPUTot={store.CPUS} CPULoad=0.00
@@ -209,14 +212,14 @@ def scancel(arguments: list[str]) -> int:
     options, jobs = parse("scancel", arguments, SCANCEL)
     filters = {"name", "jobname", "user", "me", "state", "partition", "account", "nodelist"} & set(options)
     if not jobs and not filters:
-        raise Refused("scancel: error: No job identification provided")
+        raise RefusedError("scancel: error: No job identification provided")
     number = _signal_number(options["signal"]) if "signal" in options else None
     status = 0
     for word in [part for job in jobs for part in re.split(r",(?![^\[]*\])", job)] or [None]:
         try:
             found = store.tasks() if word is None else find(word)
         except ValueError as error:
-            raise Refused(f"scancel: error: Invalid job id {word}") from error
+            raise RefusedError(f"scancel: error: Invalid job id {word}") from error
         found = [task for task in found if _selected(task, options)]
         if number is None:
             store.ask("cancel", keys=[task["key"] for task in found], alone="_" in (word or ""))
@@ -238,7 +241,7 @@ def _signal_number(text: str) -> int:
     if name.isdigit():
         return int(name)
     if not hasattr(signal, f"SIG{name}"):
-        raise Refused(f"Unknown job signal: {text}")
+        raise RefusedError(f"Unknown job signal: {text}")
     return int(getattr(signal, f"SIG{name}"))
 
 
@@ -267,7 +270,7 @@ def verbs(arguments: list[str]) -> int:
         case [("timeout" | "node-fail" | "kill" | "oom") as verb, job]:
             store.ask(verb.replace("-", "_"), keys=_running(job))
         case _:
-            raise Refused(
+            raise RefusedError(
                 "fake-slurm stop | preempt JOB [SIGNAL|none] | timeout JOB | node-fail JOB | kill JOB | oom JOB", 2
             )
     return 0
@@ -276,7 +279,7 @@ def verbs(arguments: list[str]) -> int:
 def _running(job: str) -> list[str]:
     keys = [task["key"] for task in find(job) if task["state"] == "RUNNING"]
     if not keys:
-        raise Refused(f"fake-slurm: {job} is not running")
+        raise RefusedError(f"fake-slurm: {job} is not running")
     return keys
 
 

@@ -11,7 +11,6 @@ import heapq
 import itertools
 import json
 import os
-import pwd
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from tests.fake_slurm.store import Task, setting
 LINGER = 2.0  # seconds that it stays when there is nothing to do
 LOOK = 0.03  # seconds between looks whether the processes of an ending task are gone
 ANSWER = 0.1  # seconds before a task is signalled, so that it can be told that its own request was accepted
+GAP = 0.01  # seconds between SIGCONT and SIGTERM: a shell may lose one of two trapped signals that come at once
 PR_SET_CHILD_SUBREAPER = 36
 WAKE = (signal.SIGUSR1, signal.SIGCHLD)
 
@@ -111,18 +111,26 @@ class Controller:
         self.tasks = dict(sorted(self.tasks.items(), key=lambda item: store.order(item[1])))
 
     def requeue(self, task: Task) -> None:
-        if task["state"] in ("RUNNING", "COMPLETING"):
+        if task["state"] == "RUNNING":
             self.end(task, "REQUEUED", again=True, why=" DUE TO JOB REQUEUE")
+        elif task["state"] == "COMPLETING":  # however it ends, it runs again
+            task["final"] = "REQUEUED" if task["final"] in ("COMPLETED", "FAILED") else task["final"]
+            task["again"] = True
+            store.save(task)
         elif task["state"] != "PENDING":
-            self.close(task, task["state"], again=True)
+            self.close(task, task["state"], status=task["status"], again=True)
 
     def cancel(self, task: Task, alone: bool) -> None:
         """An array's element that is cancelled alone before it started leaves no trace in accounting."""
+        cancelled = f"CANCELLED by {os.getuid()}"
         if task["state"] == "PENDING":
-            task |= {"state": f"CANCELLED by {os.getuid()}", "end": time.time(), "hidden": alone}
+            task |= {"state": cancelled, "end": time.time(), "hidden": alone and not task["history"]}
             store.save(task)
-        elif task["state"] in ("RUNNING", "COMPLETING"):
-            self.end(task, f"CANCELLED by {os.getuid()}")
+        elif task["state"] == "RUNNING":
+            self.end(task, cancelled)
+        elif task["state"] == "COMPLETING":
+            task |= {"final": cancelled, "again": False}
+            store.save(task)
 
     def signal(self, task: Task, number: int, batch: bool, steps: bool) -> None:
         if task["state"] == "RUNNING":
@@ -144,18 +152,27 @@ class Controller:
         )
 
     def timeout(self, task: Task) -> None:
-        """Its time is nearly up, now."""
+        """Let the time pass until its end is near, as its --signal says; then, after the grace period, the rest."""
         if task["state"] == "RUNNING":
+            self.skip(task, before=task["signal"]["before"] if task["signal"] else 0)
             self.warn(task)
             self.after(float(setting("grace")), task, self.time_is_up)
 
+    def skip(self, task: Task, before: float = 0) -> None:
+        """Put the task's clock forward to its limit, or so many seconds before it."""
+        if task["limit"] is not None:
+            task["skipped"] += max(0.0, task["limit"] - before - forms.ran(task))
+            store.save(task)
+
     def warn(self, task: Task) -> None:
-        if task["signal"]:
+        if task["signal"] and task["state"] == "RUNNING":
             to_batch = task["signal"]["batch"]
             self.send(task, signal.SIGCONT, task["signal"]["number"], batch=to_batch, steps=not to_batch)
 
     def time_is_up(self, task: Task) -> None:
-        self.end(task, "TIMEOUT", why=" DUE TO TIME LIMIT")
+        if task["state"] == "RUNNING":
+            self.skip(task)
+            self.end(task, "TIMEOUT", why=" DUE TO TIME LIMIT")
 
     def node_fail(self, task: Task) -> None:
         """The node of the task dies with all that runs there."""
@@ -351,9 +368,7 @@ class Controller:
 
     def end(self, task: Task, state: str, *, again: bool = False, why: str = "") -> None:
         """Begin to end a running task: SIGTERM, a while later SIGKILL. A dead node and a lack of memory do not wait."""
-        if task["state"] == "COMPLETING" and task["final"] != state:  # the first end counts, but it may run again
-            task["again"] = again
-            store.save(task)
+        if task["state"] != "RUNNING" and state != "NODE_FAIL":  # it ends already
             return
         task |= {"state": "COMPLETING", "final": state, "again": again, "end": time.time()}
         store.save(task)
@@ -376,7 +391,8 @@ class Controller:
                 file.write(f"slurmstepd-{node}: error: *** {name} ON {node} CANCELLED AT {when}{why} ***\n")
 
     def terminate(self, task: Task) -> None:
-        self.send(task, signal.SIGCONT, signal.SIGTERM, batch=True, steps=True)
+        self.send(task, signal.SIGCONT, batch=True, steps=True)
+        self.after(GAP, task, lambda task: self.send(task, signal.SIGTERM, batch=True, steps=True))
         self.after(float(setting("kill_wait")), task, lambda task: store.kill_all(self.mark(task)))
 
     def reap(self) -> None:
@@ -396,7 +412,8 @@ class Controller:
         if task["state"] == "RUNNING":
             task |= {"state": "COMPLETING", "end": time.time(), "again": False}
             task["final"] = "FAILED" if status else "COMPLETED"
-            task["reason"] = "NonZeroExitCode" if status else task["reason"]
+            if status:
+                task["reason"] = "JobLaunchFailure" if os.WIFSIGNALED(status) else "NonZeroExitCode"
             if self.steps_live(task):
                 self.terminate(task)
         store.save(task)
@@ -419,7 +436,10 @@ class Controller:
 
     def close(self, task: Task, state: str, *, status: int | None = None, again: bool = False) -> None:
         """The run is over; with `again` the task waits for its next one."""
-        run = {name: task[name] for name in ("job", "restarts", "submit", "start", "on", "devices", "reason", "status")}
+        run = {
+            name: task[name]
+            for name in ("job", "restarts", "submit", "start", "on", "devices", "reason", "status", "skipped")
+        }
         task |= {"state": state, "end": task["end"] or time.time(), "batch_status": task["status"], "status": status}
         task["pid"] = None
         if again:
@@ -428,7 +448,7 @@ class Controller:
             now = time.time()
             task |= {"state": "PENDING", "reason": "BeginTime", "restarts": task["restarts"] + 1, "submit": now}
             task |= {"eligible": now + float(setting("requeue_delay")), "start": None, "end": None, "status": None}
-            task |= {"on": [], "devices": [], "again": False, "preempted": None}
+            task |= {"on": [], "devices": [], "again": False, "preempted": None, "skipped": 0.0}
         store.save(task)
 
 
@@ -444,7 +464,3 @@ def _exists(group: int) -> bool:
 def _each(total: int, nodes: int) -> str:
     """SLURM_TASKS_PER_NODE: 2 or 2(x3)"""
     return str(total // nodes) + (f"(x{nodes})" if nodes > 1 else "")
-
-
-def user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name

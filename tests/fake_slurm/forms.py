@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from tests.fake_slurm.store import Task
+from tests.fake_slurm.store import Task, setting
 
 
 def stamp(seconds: float | None, missing: str = "Unknown") -> str:
@@ -23,6 +23,14 @@ def elapsed(seconds: float) -> str:
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
     return (f"{days}-" if days else "") + f"{hour:02}:{minute:02}:{second:02}"
+
+
+def ran(task: Task) -> float:
+    """Seconds that a task has run, on the cluster's clock: where a minute takes a second, a second counts for a minute."""
+    if task["start"] is None:
+        return 0.0
+    seconds: float = (task["end"] or time.time()) - task["start"]
+    return seconds * 60 / float(setting("minute")) + float(task["skipped"])
 
 
 def short_elapsed(seconds: float) -> str:

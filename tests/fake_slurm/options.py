@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The command prints `message` on its standard error and exits with `status`."""
 
     def __init__(self, message: str, status: int = 1) -> None:
@@ -43,7 +43,7 @@ def parse(
             while bundle:
                 letter, bundle = bundle[0], bundle[1:]
                 if letter not in letters:
-                    raise Refused(f"{program}: invalid option -- '{letter}'{hint(program)}", status)
+                    raise RefusedError(f"{program}: invalid option -- '{letter}'{hint(program)}", status)
                 name = letters[letter]
                 found[name] = ""
                 if kinds[name] == "=":
@@ -58,12 +58,12 @@ def parse(
 
 def _value(program: str, name: str, rest: list[str], status: int) -> str:
     if not rest:
-        raise Refused(f"{program}: option {name} requires an argument{hint(program)}", status)
+        raise RefusedError(f"{program}: option {name} requires an argument{hint(program)}", status)
     return rest.pop(0)
 
 
-def unrecognized(program: str, argument: str, status: int) -> Refused:
-    return Refused(f"{program}: unrecognized option '{argument}'{hint(program)}", status)
+def unrecognized(program: str, argument: str, status: int) -> RefusedError:
+    return RefusedError(f"{program}: unrecognized option '{argument}'{hint(program)}", status)
 
 
 def hint(program: str) -> str:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.fake_slurm import forms, store
-from tests.fake_slurm.options import Options, Refused, parse
+from tests.fake_slurm.options import Options, RefusedError, parse
 
 OPTIONS = """
 account:A= acctg-freq= array:a= batch= bb= bbf= begin:b= chdir:D= cluster-constraint= clusters:M= comment= constraint:C=
@@ -45,7 +45,7 @@ def main(arguments: list[str], *, lost: bool) -> int:
     _write(job, script, options, template, chosen, throttle, operands[1:])
     store.ask("submit", job=job)
     if lost:
-        raise Refused(FAILED + "Socket timed out on send/recv operation")
+        raise RefusedError(FAILED + "Socket timed out on send/recv operation")
     print(job if "parsable" in options else f"Submitted batch job {job}")
     return 0
 
@@ -56,11 +56,11 @@ def _script(options: Options, operands: list[str]) -> str:
     try:
         text = Path(operands[0]).read_text() if operands else sys.stdin.read()
     except OSError as error:
-        raise Refused(f"sbatch: error: Unable to open file {operands[0]}") from error
+        raise RefusedError(f"sbatch: error: Unable to open file {operands[0]}") from error
     if not text:
-        raise Refused("sbatch: error: Batch script is empty!")
+        raise RefusedError("sbatch: error: Batch script is empty!")
     if not text.startswith("#!"):
-        raise Refused(
+        raise RefusedError(
             f"{ENDED}\nsbatch: error: line must start with #! followed by the path to an interpreter.\n"
             "sbatch: error: For instance: #!/bin/sh"
         )
@@ -84,13 +84,13 @@ def _indices(options: Options) -> tuple[list[int | None], int | None]:
     try:
         found, throttle = forms.indices(options["array"])
     except ValueError as error:
-        raise Refused(FAILED + "Invalid job array specification") from error
+        raise RefusedError(FAILED + "Invalid job array specification") from error
     if found[-1] >= int(store.setting("max_array")):
-        raise Refused(FAILED + "Invalid job array specification")
+        raise RefusedError(FAILED + "Invalid job array specification")
     most = store.setting("max_submit")
     if most and len(found) + sum(task["state"] in store.LIVE for task in store.tasks()) > int(most):
         text = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
-        raise Refused(f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{text}")
+        raise RefusedError(f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{text}")
     return list(found), throttle
 
 
@@ -98,13 +98,13 @@ def _allowed(options: Options) -> list[str]:
     """Nodes that the options leave."""
     partition = options.get("partition", "main")
     if partition not in store.PARTITIONS:
-        raise Refused(
+        raise RefusedError(
             f"sbatch: error: invalid partition specified: {partition}\n{FAILED}Invalid partition name specified"
         )
     nodes = store.PARTITIONS[partition]
     if feature := options.get("constraint"):
         if feature not in ("gpu", "cpu"):
-            raise Refused(FAILED + "Invalid feature specification")
+            raise RefusedError(FAILED + "Invalid feature specification")
         nodes = [node for node in nodes if bool(store.NODES[node]) == (feature == "gpu")]
     if "nodelist" in options:
         nodes = [node for node in nodes if node in forms.hosts(options["nodelist"])]
@@ -130,17 +130,17 @@ def _template(options: Options, script: str, operands: list[str]) -> store.Task:
     try:
         limit = forms.limit(options.get("time", ""))
     except ValueError as error:
-        raise Refused("sbatch: error: Invalid --time specification", 255) from error
+        raise RefusedError("sbatch: error: Invalid --time specification", 255) from error
     per_node = int(options.get("ntasks-per-node", 1))
     nodes = int(options.get("nodes", "1").partition("-")[0])
     tasks = int(options.get("ntasks", nodes * per_node))
     gpus = _gpus(options)
     if _memory(options.get("mem", "0")) > store.MEMORY:
         text = "Requested node configuration is not available"
-        raise Refused(f"sbatch: error: Memory specification can not be satisfied\n{FAILED}{text}")
+        raise RefusedError(f"sbatch: error: Memory specification can not be satisfied\n{FAILED}{text}")
     allowed = _allowed(options)
     if len([node for node in allowed if store.NODES[node] >= gpus]) < nodes:
-        raise Refused(FAILED + "Requested node configuration is not available")
+        raise RefusedError(FAILED + "Requested node configuration is not available")
     begin = options.get("begin", "now")
     return {
         "name": options.get("job-name")
@@ -180,7 +180,7 @@ def _signal(text: str) -> dict[str, object] | None:
     name, _, seconds = rest.partition("@")
     name = name.upper().removeprefix("SIG")
     if not (name.isdigit() or hasattr(signal, f"SIG{name}")) or not (seconds or "60").isdigit():
-        raise Refused("sbatch: error: Invalid --signal specification", 255)
+        raise RefusedError("sbatch: error: Invalid --signal specification", 255)
     number = int(name) if name.isdigit() else getattr(signal, f"SIG{name}")
     return {"number": int(number), "before": float(seconds or 60), "batch": "B" in flags}
 
@@ -202,7 +202,16 @@ def _write(
     store.write(folder / "environment.json", _environment(options.get("export", "ALL")))
     for index in chosen:
         key = str(job) if index is None else f"{job}_{index}"
-        run = {"start": None, "end": None, "status": None, "on": [], "devices": [], "pid": None, "preempted": None}
+        run = {
+            "start": None,
+            "end": None,
+            "status": None,
+            "on": [],
+            "devices": [],
+            "pid": None,
+            "preempted": None,
+            "skipped": 0.0,
+        }
         own = {"key": key, "array": job, "index": index, "throttle": throttle, "job": job if index is None else 0}
         array = {"count": len(chosen), "first": chosen[0], "last": chosen[-1]}
         rest = {"restarts": 0, "history": [], "arguments": arguments, "siblings": array, "again": False}

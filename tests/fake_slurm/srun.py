@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.fake_slurm import forms, store
-from tests.fake_slurm.options import Refused, parse
+from tests.fake_slurm.options import RefusedError, parse
 
 OPTIONS = """
 chdir:D= cpu-bind= cpus-per-task:c= error:e= exact exclusive? export? gpus-per-task= gres= input:i= job-name:J=
@@ -24,9 +24,9 @@ def main(arguments: list[str]) -> int:
     options, command = parse("srun", arguments, OPTIONS, in_order=True)
     key = os.environ.get(store.MARK, "").rstrip("/").rpartition("/")[2]
     if not key:
-        raise Refused("srun: error: the fake runs steps inside of jobs only")
+        raise RefusedError("srun: error: the fake runs steps inside of jobs only")
     if not command:
-        raise Refused("srun: fatal: No command given to execute.")
+        raise RefusedError("srun: fatal: No command given to execute.")
     task = json.loads((store.folder() / "tasks" / f"{key}.json").read_text())
     return Step(task, options, command).run()
 
@@ -54,7 +54,7 @@ class Step:
             self.ranks[self.start(rank)] = rank
         note |= {"pids": list(self.ranks), "errors": self.path("error", 0) or self.path("output", 0), "end": None}
         note |= {"tasks": self.count, "status": None}
-        record = store.folder() / "steps" / f"{self.name.replace('.', f'.{self.task['restarts']}.')}.json"
+        record = store.folder() / "steps" / f"{self.task['job']}.{self.task['restarts']}.{self.number}.json"
         store.write(record, note)
         worst = 0
         while self.ranks:
@@ -104,8 +104,9 @@ class Step:
         pid = os.fork()
         if pid == 0:
             self._become(environment, output, error)
-        for descriptor in {output, error} - {None}:
-            os.close(descriptor)
+        for descriptor in {output, error}:
+            if descriptor is not None:
+                os.close(descriptor)
         return pid
 
     def _open(self, option: str, rank: int) -> int | None:
@@ -119,7 +120,7 @@ class Step:
             return os.open(path, flags, 0o644)
         except OSError as problem:
             stream = "stdout" if option == "output" else "stderr"
-            raise Refused(f"srun: error: Could not open {stream} file: {problem.strerror}") from problem
+            raise RefusedError(f"srun: error: Could not open {stream} file: {problem.strerror}") from problem
 
     def _become(self, environment: dict[str, str], output: int | None, error: int | None) -> None:
         """In the new process: the task's command. Never returns."""

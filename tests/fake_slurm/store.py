@@ -101,7 +101,7 @@ def locked() -> Iterator[None]:
 
 
 def next_job_id() -> int:
-    """Call it with the lock. The first one depends on the time: Submitit names its files by job id, so ids should not come again."""
+    """Call it with the lock. The first id depends on the time: Submitit names its files by job id, so none should come again."""
     path = folder() / "last_job_id"
     last = int(path.read_text()) if path.exists() else int(time.time() * 10) % 10**8 + 10**7
     path.write_text(str(last + 1))

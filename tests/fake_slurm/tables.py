@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import pwd
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from tests.fake_slurm import forms, store
 from tests.fake_slurm.control import INVALID, find, time_limit, tres
-from tests.fake_slurm.options import Refused, parse
+from tests.fake_slurm.options import RefusedError, parse
 from tests.fake_slurm.store import Task
 
 _STATES = """PENDING RUNNING SUSPENDED COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE OUT_OF_MEMORY
@@ -39,7 +41,7 @@ def _column(letter: str, header: str, names: str, long_header: str, value: Calla
 
 
 def _ran(task: Task) -> float:
-    return (task["end"] or time.time()) - task["start"] if task["start"] and task["state"] != "COMPLETING" else 0.0
+    return 0.0 if task["state"] == "COMPLETING" else forms.ran(task)
 
 
 def _place(task: Task) -> str:
@@ -107,7 +109,10 @@ _column("o", "COMMAND", "Command", "COMMAND", lambda t: t["command"])
 _column("Z", "WORK_DIR", "WorkDir", "WORK_DIR", lambda t: t["directory"])
 _column("k", "COMMENT", "Comment", "COMMENT", lambda t: t["comment"] or "(null)")
 _column("w", "WCKEY", "WCKey", "WCKEY", lambda t: t["wckey"])
-_column("", "", "RestartCnt", "RESTART_COUNT", lambda t: t["restarts"])  # has no letter
+# these have no letter
+_column("restarts", "", "RestartCnt", "RESTART_COUNT", lambda t: t["restarts"])
+_column("exit code", "", "exit_code", "EXIT_CODE", lambda t: t["status"] or 0)
+_column("tres", "", "tres-alloc", "TRES_ALLOC", lambda t: tres(t))
 LONG = {names.lower(): (header, value) for _, names, header, value in COLUMNS.values()}
 
 
@@ -119,7 +124,7 @@ def squeue(arguments: list[str]) -> int:
     if wanted:
         found = [(word, _find(word)) for word in wanted]
         if len(wanted) == 1 and not found[0][1]:
-            raise Refused(f"slurm_load_jobs error: {INVALID}")
+            raise RefusedError(f"slurm_load_jobs error: {INVALID}")
         tasks = [task for _, tasks_of in found for task in tasks_of]
     tasks = [task for task in tasks if _listed(task, states, options)]
     ranked = sorted(tasks, key=lambda task: (_state(task) != "PENDING", store.order(task)))
@@ -137,7 +142,7 @@ def _find(word: str) -> list[Task]:
     try:
         return find(word)
     except ValueError as error:
-        raise Refused(f"squeue: error: Invalid job id: {word}") from error
+        raise RefusedError(f"squeue: error: Invalid job id: {word}") from error
 
 
 def _states(text: str) -> list[str]:
@@ -148,7 +153,7 @@ def _states(text: str) -> list[str]:
     for word, state in zip(text.split(","), found, strict=True):
         if state not in STATES:
             valid = f"squeue: error: Valid job states include: {','.join(STATES)}"
-            raise Refused(f"squeue: error: Invalid job state specified: {word}\n{valid}\n")
+            raise RefusedError(f"squeue: error: Invalid job state specified: {word}\n{valid}\n")
     return found
 
 
@@ -183,11 +188,10 @@ def _element_list(tasks: list[Task]) -> str:
 
 def _lines(form: str, rows: list[Task]) -> list[str]:
     """A header and a line per row. %i as it is; %10i left, %.10i right in 10 columns, and no more than 10."""
-    pieces = re.findall(r"%(\.?)(\d*)([A-Za-z])|([^%]+|%)", form)
     lines = []
     for row in [None, *rows]:
         line = ""
-        for right, width, letter, text in pieces:
+        for right, width, letter, text in PIECES.findall(form):
             if letter not in COLUMNS:
                 line += text
                 continue
@@ -200,15 +204,23 @@ def _lines(form: str, rows: list[Task]) -> list[str]:
 
 
 def _long_lines(form: str, rows: list[Task]) -> list[str]:
-    """--Format=Name:width,...; 20 columns where no width is given."""
+    """--Format=Name,Name:10,Name:.10|,...: 20 columns where nothing is given, as wide as it is where only a suffix is."""
     columns = []
     for word in form.split(","):
-        name, _, width = word.strip().partition(":")
+        name, _, layout = word.strip().partition(":")
         if name.lower() not in LONG:
-            raise Refused(f"squeue: error: Invalid job format specification: {name}", 0)
-        columns.append((*LONG[name.lower()], int(width.strip(".") or 20)))
-    lines = ["".join(header.ljust(width)[:width] for header, _, width in columns)]
-    return lines + ["".join(str(value(row)).ljust(width)[:width] for _, value, width in columns) for row in rows]
+            raise RefusedError(f"squeue: error: Invalid job format specification: {name}", 0)
+        columns.append((*LONG[name.lower()], layout or "20"))
+    lines = ["".join(_layout(header, layout) for header, _, layout in columns)]
+    return lines + ["".join(_layout(str(value(row)), layout) for _, value, layout in columns) for row in rows]
+
+
+def _layout(text: str, layout: str) -> str:
+    """A cell as 10, .10, 10| or | say."""
+    suffix = layout.lstrip(".").lstrip("0123456789")
+    width = int(layout.removesuffix(suffix).lstrip(".") or 0)
+    aligned = text.rjust(width) if layout.startswith(".") else text.ljust(width)
+    return (aligned[:width] if width else text) + suffix
 
 
 # --- sacct ----------------------------------------------------------------------------------------
@@ -255,11 +267,11 @@ def sacct(arguments: list[str]) -> int:
     if "state" in options:
         for word in options["state"].split(","):
             if word.upper() not in {*STATES, *SHORT.values()}:
-                raise Refused(f"sacct: fatal: unrecognized job state value '{word}'")
+                raise RefusedError(f"sacct: fatal: unrecognized job state value '{word}'")
     wanted = [word for word in ",".join([options.get("jobs", ""), *_all_values(arguments)]).split(",") if word]
     for word in wanted:
         if not re.fullmatch(r"\d+(_(\d+|\[.*\]))?(\.\w+)?", word):
-            raise Refused(f"sacct: fatal: Bad job/step specified: {word}")
+            raise RefusedError(f"sacct: fatal: Bad job/step specified: {word}")
     rows = [row for row in sacct_rows("duplicates" in options) if _asked(row, wanted, options)]
     parsable = "parsable" in options or "parsable2" in options
     separator, end = options.get("delimiter", "|"), "|" if "parsable" in options else ""
@@ -292,7 +304,7 @@ def _field(word: str) -> tuple[str, int]:
     for known in FIELDS:
         if known.lower() == name.lower():
             return known, int(width) if width else WIDTHS.get(known, 10)
-    raise Refused(f'sacct: error: Invalid field requested: "{name}"')
+    raise RefusedError(f'sacct: error: Invalid field requested: "{name}"')
 
 
 def _asked(row: Row, wanted: list[str], options: dict[str, str]) -> bool:
@@ -338,7 +350,7 @@ def sacct_rows(duplicates: bool) -> list[Row]:
 
 def _task_row(run: Task) -> Row:
     start, end = run["start"], run["end"]
-    ran = int((end or time.time()) - start) if start else 0
+    ran = int(forms.ran(run))
     state = run["final"] if run["state"] == "COMPLETING" else run["state"]
     limit = run["limit"]
     return {
@@ -357,8 +369,8 @@ def _task_row(run: Task) -> Row:
         "Submit": forms.stamp(run["submit"]),
         "Eligible": forms.stamp(run["eligible"]),
         "Reason": run["reason"],
-        "AllocTRES": tres(run) if start else "",
-        "ReqTRES": tres(run),
+        "AllocTRES": _alphabetical(tres(run)) if start else "",
+        "ReqTRES": _alphabetical(tres(run)),
         "Partition": run["partition"],
         "Timelimit": time_limit(run),
         "TimelimitRaw": "UNLIMITED" if limit is None else int(limit // 60),
@@ -380,6 +392,10 @@ def _task_row(run: Task) -> Row:
         "WorkDir": run["directory"],
         "Cluster": "fake",
     }
+
+
+def _alphabetical(resources: str) -> str:
+    return ",".join(sorted(resources.split(",")))
 
 
 def _run_rows(run: Task) -> list[Row]:
@@ -407,7 +423,8 @@ def _run_rows(run: Task) -> list[Row]:
     codes = [0]
     for step in store.steps(run):
         end = step["end"] or run["end"]
-        state = "RUNNING" if end is None else _step_state(step["status"] if step["end"] else 9)
+        status = step["status"] if step["end"] or end is None else 9  # srun was killed before it could tell
+        state = "RUNNING" if end is None else _step_state(status)
         ran = int((end or time.time()) - step["start"])
         times = {
             "Start": forms.stamp(step["start"]),
@@ -415,7 +432,7 @@ def _run_rows(run: Task) -> list[Row]:
             "Elapsed": forms.elapsed(ran),
             "ElapsedRaw": ran,
         }
-        ended = {"State": state, "ExitCode": forms.exit_code(step["status"]), "NTasks": step["tasks"]}
+        ended = {"State": state, "ExitCode": forms.exit_code(status), "NTasks": step["tasks"]}
         rows.append(common | _step_names(whole, str(step["number"]), step["name"]) | times | ended)
         codes.append(step["status"] or 0)
     return [whole | {"DerivedExitCode": forms.exit_code(max(codes))}, *rows]
@@ -470,47 +487,62 @@ def sinfo(arguments: list[str]) -> int:
     heads |= {"R": "PARTITION", "c": "CPUS", "m": "MEMORY", "G": "GRES", "f": "AVAIL_FEATURES"}
     form = options.get("format", "%9P %.5a %.10l %.6D %.6t %N")
 
-    def cell(row: dict[str, Any], match: re.Match[str]) -> str:
-        text, size = str(row.get(match[3], "")), int(match[2] or 0)
-        return text.rjust(size) if match[1] else text.ljust(size)
-
     for row in rows if "noheader" in options else [heads, *rows]:
-        print(re.sub(r"%(\.?)(\d*)([A-Za-z])", lambda match, row=row: cell(row, match), form))
+        print("".join(_cell(row, *piece) for piece in PIECES.findall(form)))
     return 0
 
 
-ASSOCIATION = {"account": "root", "user": "root", "cluster": "fake", "partition": "", "qos": "normal", "defaultqos": ""}
+def _cell(row: dict[str, Any], right: str, width: str, letter: str, text: str) -> str:
+    cell, size = str(row.get(letter, text)), int(width or 0)
+    return cell.rjust(size) if right else cell.ljust(size)
+
+
 LIMITS = ("maxjobs", "maxsubmitjobs", "maxsubmit", "grpjobs", "grpsubmitjobs", "grptres", "maxtresperjob", "maxwall")
-QOS = {"name": "normal", "flags": "", "maxsubmitjobspu": "", "maxsubmitpu": "", "maxjobspu": "", "maxtrespu": ""}
+OF_QOS = (
+    "flags",
+    "maxsubmitjobspu",
+    "maxsubmitpu",
+    "maxsubmitjobsperuser",
+    "maxjobspu",
+    "maxtrespu",
+    "maxwall",
+    "priority",
+)
 
 
 def sacctmgr(arguments: list[str]) -> int:
-    options, words = parse(
-        "sacctmgr", arguments, "noheader:n parsable:p parsable2:P immediate:i quiet:Q readonly:r associations:s"
-    )
-    match [word.lower() for word in words]:
-        case [("show" | "list"), ("assoc" | "associations" | "association" | "user" | "users"), *_]:
-            most = store.setting("max_submit")
-            values = ASSOCIATION | dict.fromkeys(LIMITS, "") | {"maxsubmitjobs": most, "maxsubmit": most}
-        case [("show" | "list"), "qos", *_]:
-            values = QOS | dict.fromkeys(("maxwall", "maxsubmitjobsperuser", "priority"), "")
-        case [("show" | "list"), ("cluster" | "clusters"), *_]:
+    """One command, or several from the standard input, which are repeated with a prompt."""
+    known = "noheader:n parsable:p parsable2:P immediate:i quiet:Q readonly:r associations:s"
+    options, words = parse("sacctmgr", arguments, known)
+    if words:
+        _manage(words, options)
+        return 0
+    for line in sys.stdin:
+        print(f"sacctmgr: {line.rstrip()}")
+        if line.strip() in ("quit", "exit"):
+            break
+        _manage(line.split(), options)
+    return 0
+
+
+def _manage(words: list[str], options: dict[str, str]) -> None:
+    match [word.lower() for word in words[:2]]:
+        case [("show" | "list"), ("assoc" | "associations" | "association" | "user" | "users")]:
+            most, user = store.setting("max_submit"), pwd.getpwuid(os.getuid()).pw_name
+            values = dict.fromkeys((*LIMITS, "partition", "defaultqos"), "") | {"account": "root", "user": user}
+            values |= {"cluster": "fake", "qos": "normal", "maxsubmitjobs": most, "maxsubmit": most}
+        case [("show" | "list"), "qos"]:
+            values = dict.fromkeys(OF_QOS, "") | {"name": "normal", "gracetime": "00:00:00"}
+        case [("show" | "list"), ("cluster" | "clusters")]:
             values = {"cluster": "fake", "controlhost": "127.0.0.1"}
         case [keyword, *_]:
-            raise Refused(f"invalid keyword: {keyword}")
-        case _:
-            values = {}
+            raise RefusedError(f"invalid keyword: {keyword}")
     form = next((word.partition("=")[2] for word in words if word.lower().startswith("format=")), ",".join(values))
-    fields = [word.partition("%")[0] for word in form.split(",")]
+    fields = [word.partition("%")[0].lower() for word in form.split(",")]
     for field in fields:
-        if field.lower() not in values:
-            raise Refused(f"Unknown field '{field.lower()}'")
-    rows = ([] if "noheader" in options else [fields]) + [[values[field.lower()] for field in fields]]
-    for row in rows:
+        if field not in values:
+            raise RefusedError(f"Unknown field '{field}'")
+    end = "|" if "parsable" in options else ""
+    for row in ([] if "noheader" in options else [fields]) + [[values[field] for field in fields]]:
         plain = "parsable" in options or "parsable2" in options
-        print(
-            "|".join(row) + ("|" if "parsable" in options else "")
-            if plain
-            else " ".join(cell.rjust(10) for cell in row)
-        )
-    return 0
+        print("|".join(row) + end if plain else " ".join(cell.rjust(10) for cell in row))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cluster(start_cluster: Callable[..., AbstractContextManager[DevCluster]]) -> Iterator[DevCluster]:
-    with start_cluster(max_array=11, requeue_delay=2) as running:
+    with start_cluster(max_array=11, node_timeout=5, grace=5) as running:
         yield running
 
 
@@ -58,9 +57,7 @@ def test_preemption_warns_then_requeues(slurm_env: DevCluster) -> None:
 
 
 def test_a_lost_node_is_noticed_and_its_job_requeued(slurm_env: DevCluster) -> None:
-    job = slurm_env.sbatch(
-        "echo run; srun sleep ${SLURM_RESTART_COUNT:+0}${SLURM_RESTART_COUNT:-1000}", "--nodelist=n2"
-    )
+    job = slurm_env.sbatch("echo run; srun sleep $((SLURM_RESTART_COUNT ? 0 : 1000))", "--nodelist=n2")
     until(lambda: slurm_env.output(job) == "run\n", "the job runs")
     slurm_env.kill_node("n2")
     assert slurm_env.run("status", check=False).returncode == 1
@@ -137,11 +134,8 @@ def test_mistakes_are_named(slurm_env: DevCluster, tmp_path: Path) -> None:
 def _processes_below(directory: Path) -> list[str]:
     """Processes that name a directory in their environment: a cluster's daemons and jobs."""
     found = []
-    for process in os.listdir("/proc"):
-        try:
-            environment = Path(f"/proc/{process}/environ").read_bytes() if process.isdigit() else b""
-        except OSError:
-            continue
-        if str(directory).encode() in environment:
-            found.append(process)
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"SLURM_CONF={directory}/".encode() in environ.read_bytes():
+                found.append(environ.parent.name)
     return found

@@ -88,7 +88,7 @@ def test_slurm_accepts_the_flags(settings: dict[str, Any]) -> None:
         ({"account": "none"}, "you may not charge account none"),
         ({"account": "second", "qos": "smal"}, "Invalid qos"),
         ({"account": "second", "qos": "small", "time": "30"}, "time 30 is more than QOS small allows: 00:20:00"),
-        ({"extra": {"mail-typ": "END"}}, "unrecognized option"),
+        ({"extra": {"no-such-flag": "x"}}, "unrecognized option"),
         ({"nodes": 9}, "sbatch --test-only"),
         ({"max_array_size": 400}, "max_array_size 400 is more than the cluster's 301"),
     ],
@@ -135,8 +135,9 @@ def test_limit_of_the_accounting_is_the_one_that_sbatch_keeps_to(cluster: DevClu
 
 
 def test_without_an_answer_slurms_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert array_limits(Site()) == ArrayLimits(1001, None)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        assert array_limits(Site()) == ArrayLimits(1001, None)
 
 
 def test_controller_that_does_not_answer(cluster: DevCluster) -> None:
@@ -163,5 +164,5 @@ def test_gpus_and_processors_of_a_task(cluster: DevCluster, srun: bool, tmp_path
     path.write_text(text)
     job = cluster.command("sbatch", "--parsable", str(path)).strip()
     until(lambda: cluster.states(job) == ["FAILED"], "the job's end is in the accounting")
-    assert cluster.accounting(job, "state", "exitcode", "reqcpus") == [("FAILED", "3:0", "2")]
+    assert cluster.accounting(job, "state", "exitcode", "alloccpus") == [("FAILED", "3:0", "2")]
     assert (tmp_path / f"{job}_0_log.out").read_text().strip() in ("0-yes", "1-yes")

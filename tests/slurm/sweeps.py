@@ -1,0 +1,172 @@
+"""A sweep in a folder of its own, on a cluster: submitted by the real command line, and compared with an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+from suite.launch.submission import Submission, submissions
+from suite.ledger import Ledger, State
+from suite.sweep import Sweep, load_sweep
+from tests.contract.test_methods import outcome
+from tests.slurm.dev_cluster import DevCluster, until
+
+CHECKOUT = Path(__file__).parents[2]
+SECONDS = 180  # that a command, or a sweep on a cluster, may take
+RUN = """
+import sys
+from pathlib import Path
+from suite.ledger import Ledger
+from suite.sweep import load_sweep
+from suite.trial import run_trial
+sweep = load_sweep(Path(sys.argv[1]))
+for trial in sweep.trials:
+    run_trial(trial, Ledger(Path(sys.argv[2]), sweep.name), Path("data"))
+"""
+# Steps take at least so long as a variable says: a trial is then slow on any machine, and costs no more processor than a fast one.
+PAUSE = """
+import os, time
+from suite import stop
+
+if pause := float(os.environ.get("STEP_SECONDS", "0")):
+    def requested(original=stop.requested):
+        time.sleep(pause)
+        return original()
+    stop.requested = requested
+"""
+
+
+@dataclass(frozen=True)
+class ClusterSweep:
+    """The folder holds the sweep file, the site profile and the ledger's root."""
+
+    folder: Path
+    cluster: DevCluster
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "sweep.yaml"
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site.toml"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "runs"
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        return load_sweep(self.file)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.root, self.sweep.name)
+
+    @property
+    def submissions(self) -> list[Submission]:
+        return submissions(self.ledger)
+
+    def slq(self, verb: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`slq VERB SWEEP ARGUMENTS`, as a process of its own that uses the cluster."""
+        command = [sys.executable, "-c", "from suite.cli import main; main()", verb, str(self.file), *arguments]
+        done = subprocess.run(
+            [*command, "--root", str(self.root)], cwd=CHECKOUT, env=self._env(), capture_output=True, text=True
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"slq {verb}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def _env(self) -> dict[str, str]:
+        """Without what an outer Slurm job or another cluster left in the environment."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
+        return kept | self.cluster.env | {"COLUMNS": "300"}
+
+    def submit(self, *flags: str) -> str:
+        """`slq submit`; returns what it said. The code of a checkout under test may differ from its commit."""
+        return self.slq("submit", "--site", str(self.site), "--allow-dirty", *flags).stdout
+
+    def status(self) -> str:
+        """What `slq status` says."""
+        return self.slq("status").stdout
+
+    def job(self) -> str:
+        """Slurm's id of the newest submission."""
+        job = self.submissions[-1].job_id
+        assert job is not None
+        return job
+
+    def is_done(self) -> bool:
+        return all(self.ledger.trial(trial.id).state() is State.DONE for trial in self.sweep.trials)
+
+    def wait(self, seconds: float = SECONDS) -> None:
+        """Wait until every trial has its result."""
+        try:
+            until(self.is_done, "all trials are done", seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.status()}\n{self.output()}") from None
+
+    def output(self) -> str:
+        """What the tasks wrote, for messages."""
+        files = sorted(file for each in self.submissions for file in each.log_folder().glob("*_log.*"))
+        return "\n".join(f"--- {file.name}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
+
+
+def prepare(folder: Path, cluster: DevCluster, text: str, *, step_seconds: float = 0.0, **site: object) -> ClusterSweep:
+    """Write the sweep file and a site profile with these fields.
+
+    Args:
+        text: the sweep, as YAML.
+        step_seconds: what a training step takes at least.
+    """
+    made = ClusterSweep(folder, cluster)
+    (folder / "pause").mkdir(parents=True)
+    (folder / "pause" / "sitecustomize.py").write_text(PAUSE)
+    made.file.write_text(text)
+    setup = [f"export PYTHONPATH={folder / 'pause'} STEP_SECONDS={step_seconds}"] if step_seconds else []
+    fields = {"partition": "main", "memory": "1200M", "setup": setup, **site}
+    made.site.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in fields.items()))
+    return made
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + "}"
+    return json.dumps(value)
+
+
+def undisturbed(folder: Path, text: str) -> Ledger:
+    """The ledger of a run of the sweep that nothing disturbs, here and without Slurm."""
+    folder.mkdir(parents=True)
+    file, root = folder / "sweep.yaml", folder / "runs"
+    file.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(file), str(root)], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return Ledger(root, load_sweep(file).name)
+
+
+def assert_same(ledger: Ledger, reference: Ledger, sweep: Sweep) -> None:
+    """Results and models are equal to the last bit."""
+    for trial in sweep.trials:
+        work, expected = ledger.trial(trial.id), reference.trial(trial.id)
+        assert outcome(work.result()) == outcome(expected.result()), trial.label
+        assert work.model.read_bytes() == expected.model.read_bytes(), trial.label
+
+
+def assert_one_after_the_other(ledger: Ledger, sweep: Sweep) -> None:
+    """No trial or baseline was worked on by two at a time: each attempt's last word came before the next one's first."""
+    works = [ledger.trial(trial.id) for trial in sweep.trials]
+    works += [ledger.baseline(identity) for identity in {trial.baseline_id for trial in sweep.trials}]
+    for work in works:
+        spans = [[event["t"] for event in attempt.events()] for attempt in work.attempts()]
+        spans = [times for times in spans if times]
+        for earlier, later in pairwise(spans):
+            assert earlier[-1] <= later[0], work.path
