@@ -79,7 +79,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_these_are_the_commands() -> None:
-    assert list(typer.main.get_command(cli.app).commands) == COMMANDS  # type: ignore[attr-defined]
+    assert list(typer.main.get_command(cli.app).commands) == [*COMMANDS, "site"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -109,7 +109,8 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_every_command_refuses_a_broken_sweep(slq: Slq, tmp_path: Path, command: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("defaults: {network: lenet5, data: digits}\ntrials: [{method: {name: sqq}}]\n")
-    ended = slq(command, file, *(["part"] if command == "logs" else []), "--root", tmp_path / "runs")
+    more = {"logs": ["part"], "submit": ["--site", "dev-cluster"]}.get(command, [])
+    ended = slq(command, file, *more, "--root", tmp_path / "runs")
     assert ended.code == 2
     assert ended.err.startswith(f"error: {file}:2: method.name: unknown method 'sqq'")
     assert not (tmp_path / "runs").exists()
@@ -223,6 +224,49 @@ def test_tables(slq: Slq, small: tuple[Path, Path], tmp_path: Path, monkeypatch:
     assert {".md", ".tex", ".html", ".csv"} <= {path.suffix for path in (tmp_path / "tables").rglob("*")}
     for path in (tmp_path / "tables").rglob("*.*"):
         assert str(path) in ended.out
+
+
+# On a cluster; what needs one is tested in tests/slurm and tests/test_submit.py
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["submit", "FILE", "--site", "nowhere"], ["nowhere", "dev-cluster"]),
+        (["submit", "FILE", "--site", "dev-cluster", "--gpus-per-trial", "0.5"], ["--backend ray"]),
+        (["usage", "FILE"], ["never submitted", "slq submit"]),
+        (["cancel", "FILE", "k-means"], ["does not run in a job of this sweep"]),
+        (["site", "check", "nowhere"], ["nowhere", "dev-cluster"]),
+    ],
+    ids=lambda value: " ".join(value[:2]),
+)
+def test_mistakes_on_the_way_to_a_cluster(
+    slq: Slq, small: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent.parent)  # where the site profiles are
+    file, root = small
+    ended = slq(
+        *[str(file) if a == "FILE" else a for a in arguments], *(["--root", root] if "FILE" in arguments else [])
+    )
+    assert ended.code == 2
+    assert [word for word in words if word not in ended.err] == [], ended.err
+
+
+def test_retry_forgives_what_was_given_up(slq: Slq, tmp_path: Path) -> None:
+    file = tmp_path / "short.yaml"
+    file.write_text(TEXT)
+    ledger, trial = Ledger(tmp_path / "runs", "short"), load_sweep(file).trials[2]
+    for _ in range(3):
+        attempt = ledger.trial(trial.id).try_claim(trial.config())
+        assert attempt is not None
+        with pytest.raises(OSError, match="melted"), attempt.running():
+            raise OSError("the disk melted")
+    assert "1 failed" in slq("plan", file, "--root", tmp_path / "runs").out
+    forgiven = slq("retry", file, "--root", tmp_path / "runs")
+    assert forgiven.code == 0
+    assert f"will be tried again: {trial.id}" in forgiven.out
+    assert "1 retry" in slq("plan", file, "--root", tmp_path / "runs").out
+    assert "0 trials" in slq("retry", file, "--root", tmp_path / "runs").out
 
 
 def test_schema(slq: Slq) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -24,7 +25,7 @@ def test_soon_after_a_change_then_ever_more_seldom() -> None:
     polling = Polling(Middle())
     first = [polling.after(answered=True, changed=False) for _ in range(12)]
     assert first[0] == SOON
-    assert all(a < b or a == b == SELDOM for a, b in zip(first, first[1:], strict=False))
+    assert all(a < b or a == b == SELDOM for a, b in itertools.pairwise(first))
     assert first[-1] == SELDOM
     polling.after(answered=True, changed=True)
     assert polling.after(answered=True, changed=False) == SOON

@@ -24,7 +24,9 @@ from suite.ledger import Ledger, OpenAttempt
 from suite.track import (
     SyncReport,
     TrackingError,
+    background,
     default_uri,
+    follow,
     free_port,
     serving,
     store,
@@ -567,6 +569,37 @@ def test_a_server_that_is_away_is_one_clear_error(ledger: Ledger, monkeypatch: p
         sync(ledger, [planned("a")], uri)
     assert "secret" not in str(caught.value)
     assert "127.0.0.1" in (sync_quietly(ledger, [planned("a")], uri) or "")
+
+
+def test_following_a_sweep_to_its_end(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "INTERVAL", 0.0)
+    trials = [planned("a"), planned("b", 1)]
+    steps = iter(
+        [
+            lambda: run(ledger, trials[0]),
+            lambda: None,  # nothing new, and nothing is said
+            lambda: run_interrupted(ledger, trials[1]),  # preempted, say
+            lambda: (run(ledger, trials[1]), "over"),
+        ]
+    )
+    texts = list(follow(ledger, trials, default_uri(ledger.root), lambda: bool(next(steps)())))
+    assert [text.partition(" unchanged")[0] for text in texts] == [
+        "1 runs created, 0 updated, 0",
+        "1 runs created, 0 updated, 1",
+        "0 runs created, 1 updated, 1",
+    ]
+    assert len(runs_of(ledger)) == 2, "a trial that was interrupted goes on in the same run"
+    assert [run_of(ledger, trial).info.status for trial in trials] == ["FINISHED", "FINISHED"]
+
+
+def test_following_outlasts_a_server_that_is_away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "INTERVAL", 0.0)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run(ledger, planned("a"))
+    over = iter([False, False, True])
+    texts = list(follow(ledger, [planned("a")], f"http://127.0.0.1:{free_port()}", lambda: next(over)))
+    assert len(texts) == 1, "said once"
+    assert "trying again" in texts[0]
 
 
 def test_a_broken_database_is_one_clear_error(ledger: Ledger, initialised: Path) -> None:

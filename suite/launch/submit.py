@@ -153,12 +153,14 @@ def _call(submission: Submission, executor: Executor, task: Any) -> None:
             return
         except SubmissionError as error:
             said = str(error)
+        may_pass = any(words in said for words in TRANSIENT)
+        if may_pass:
+            _pause(pauses, said)
         if _was_heard(submission, pauses, said):
             return
-        if not any(words in said for words in TRANSIENT):
+        if not may_pass:
             submission.close(f"refused by sbatch: {said}")
             raise UserError(f"sbatch refused the job: {said}\nsee: slq site check {submission.site}")
-        _pause(pauses, said)
 
 
 def _was_heard(submission: Submission, pauses: Iterator[float], said: str) -> bool:

@@ -55,8 +55,10 @@ class Controller:
 
     def run(self) -> None:
         busy = time.time()
-        while self.running:
+        while True:
             self.serve_requests()
+            if not self.running:  # nothing may start any more
+                return
             self.reap()
             while self.timers and self.timers[0][0] <= time.time():
                 heapq.heappop(self.timers)[2]()
@@ -267,12 +269,13 @@ class Controller:
 
     def launch(self, task: Task) -> None:
         folder = store.folder() / "jobs" / str(task["array"])
+        append = task["options"].get("open-mode", "").startswith("a")
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
         output, error = self.output(task), self.error(task)
-        append = "ab" if task["options"].get("open-mode", "").startswith("a") else "wb"
-        with (
-            output.open(append) as out,
-            (output if error == output else error).open("ab" if error == output else append) as err,
-        ):
+        out = os.open(output, flags, 0o644)
+        err = out
+        try:
+            err = out if error == output else os.open(error, flags, 0o644)
             process = subprocess.Popen(
                 [folder / "slurm_script", *task["arguments"]],
                 cwd=task["directory"],
@@ -283,6 +286,9 @@ class Controller:
                 start_new_session=True,
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []),
             )
+        finally:
+            for descriptor in {out, err}:
+                os.close(descriptor)
         process.returncode = 0  # reaped by reap(), not by its destructor
         task["pid"] = process.pid
         self.batch[process.pid] = task["key"]

@@ -202,16 +202,8 @@ def _write(
     store.write(folder / "environment.json", _environment(options.get("export", "ALL")))
     for index in chosen:
         key = str(job) if index is None else f"{job}_{index}"
-        run = {
-            "start": None,
-            "end": None,
-            "status": None,
-            "on": [],
-            "devices": [],
-            "pid": None,
-            "preempted": None,
-            "skipped": 0.0,
-        }
+        run: store.Task = dict.fromkeys(("start", "end", "status", "pid", "preempted"))
+        run |= {"on": [], "devices": [], "skipped": 0.0}
         own = {"key": key, "array": job, "index": index, "throttle": throttle, "job": job if index is None else 0}
         array = {"count": len(chosen), "first": chosen[0], "last": chosen[-1]}
         rest = {"restarts": 0, "history": [], "arguments": arguments, "siblings": array, "again": False}

@@ -117,7 +117,7 @@ def ask(verb: str, **details: Any) -> None:
         os.kill(controller, signal.SIGUSR1)
     while path.exists():
         time.sleep(0.005)
-        if not controller_runs():
+        if not controller_runs() and path.exists():
             path.unlink(missing_ok=True)
             sys.exit(f"the fake's controller ended; see {folder() / 'controller.log'}")
 

@@ -31,9 +31,9 @@ local long:l me name:n= noheader:h noconvert nodelist:w= partition:p= priority:P
 states:t= step:s? user:u= users= verbose:v
 """
 DEFAULT = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
-COLUMNS: dict[
-    str, tuple[str, str, str, Callable[[Task], object]]
-] = {}  # letter -> header, long names, long header, value
+PIECES = re.compile(r"%(\.?)(\d*)([A-Za-z])|([^%]+|%)")  # of a format: right, width, letter, or text
+Column = tuple[str, str, str, Callable[[Task], object]]  # header, long name, its header, value
+COLUMNS: dict[str, Column] = {}  # by letter
 
 
 def _column(letter: str, header: str, names: str, long_header: str, value: Callable[[Task], object]) -> None:
@@ -452,7 +452,7 @@ def _step_state(status: int | None) -> str:
 def sinfo(arguments: list[str]) -> int:
     known = "Node:N noheader:h format:o= partition:p= states:t= exact:e Format:O= long:l summarize:s list-reasons:R nodes:n= all:a"
     options, _ = parse("sinfo", arguments, known)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, nodes in store.PARTITIONS.items():
         if options.get("partition", name) != name:
             continue

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from suite.launch.submission import Submission, submissions
-from suite.ledger import Ledger, State
+from suite.ledger import Event, Ledger, State, Work
 from suite.sweep import Sweep, load_sweep
 from tests.contract.test_methods import outcome
 from tests.slurm.dev_cluster import DevCluster, until
@@ -29,16 +30,21 @@ sweep = load_sweep(Path(sys.argv[1]))
 for trial in sweep.trials:
     run_trial(trial, Ledger(Path(sys.argv[2]), sweep.name), Path("data"))
 """
-# Steps take at least so long as a variable says: a trial is then slow on any machine, and costs no more processor than a fast one.
-PAUSE = """
+# What a site's setup puts into tasks: steps that take at least so many seconds, so that a trial is slow on any machine and costs no
+# more processor than a fast one; and steps that leave so much memory taken.
+STEPS = """
 import os, time
 from suite import stop
 
-if pause := float(os.environ.get("STEP_SECONDS", "0")):
-    def requested(original=stop.requested):
-        time.sleep(pause)
-        return original()
-    stop.requested = requested
+seconds, megabytes = (float(os.environ.get(name, "0")) for name in ("STEP_SECONDS", "STEP_MEGABYTES"))
+taken = []
+
+def requested(original=stop.requested):
+    time.sleep(seconds)
+    taken.append(b"x" * int(megabytes * 2**20))
+    return original()
+
+stop.requested = requested
 """
 
 
@@ -72,6 +78,11 @@ class ClusterSweep:
     @property
     def submissions(self) -> list[Submission]:
         return submissions(self.ledger)
+
+    def write_site(self, **fields: object) -> None:
+        """Write the site profile."""
+        fields = {"partition": "main", "memory": "1200M"} | fields
+        self.site.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in fields.items()))
 
     def slq(self, verb: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`slq VERB SWEEP ARGUMENTS`, as a process of its own that uses the cluster."""
@@ -118,20 +129,22 @@ class ClusterSweep:
         return "\n".join(f"--- {file.name}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
 
 
-def prepare(folder: Path, cluster: DevCluster, text: str, *, step_seconds: float = 0.0, **site: object) -> ClusterSweep:
+def prepare(
+    folder: Path, cluster: DevCluster, text: str, *, step_seconds: float = 0.0, step_megabytes: float = 0.0, **site: object
+) -> ClusterSweep:
     """Write the sweep file and a site profile with these fields.
 
     Args:
         text: the sweep, as YAML.
         step_seconds: what a training step takes at least.
+        step_megabytes: memory that a training step leaves taken.
     """
-    made = ClusterSweep(folder, cluster)
-    (folder / "pause").mkdir(parents=True)
-    (folder / "pause" / "sitecustomize.py").write_text(PAUSE)
+    made, steps = ClusterSweep(folder, cluster), folder / "steps"
+    steps.mkdir(parents=True)
+    (steps / "sitecustomize.py").write_text(STEPS)
     made.file.write_text(text)
-    setup = [f"export PYTHONPATH={folder / 'pause'} STEP_SECONDS={step_seconds}"] if step_seconds else []
-    fields = {"partition": "main", "memory": "1200M", "setup": setup, **site}
-    made.site.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in fields.items()))
+    setup = f"export PYTHONPATH={steps} STEP_SECONDS={step_seconds} STEP_MEGABYTES={step_megabytes}"
+    made.write_site(setup=[setup] if step_seconds or step_megabytes else [], **site)
     return made
 
 
@@ -154,11 +167,26 @@ def undisturbed(folder: Path, text: str) -> Ledger:
 
 
 def assert_same(ledger: Ledger, reference: Ledger, sweep: Sweep) -> None:
-    """Results and models are equal to the last bit."""
+    """Results, models and all recorded points are equal to the last bit, also those that were trained again."""
     for trial in sweep.trials:
         work, expected = ledger.trial(trial.id), reference.trial(trial.id)
         assert outcome(work.result()) == outcome(expected.result()), trial.label
         assert work.model.read_bytes() == expected.model.read_bytes(), trial.label
+        assert points(work) == points(expected), trial.label
+
+
+def points(work: Work) -> dict[int, dict[str, Any]]:
+    """What was recorded after each training step; a step that was repeated must have come out the same."""
+    found: dict[int, dict[str, Any]] = {}
+    for event in recorded(work):
+        values = {name: value for name, value in event.items() if name != "t"}
+        assert found.setdefault(event["step"], values) == values
+    return found
+
+
+def recorded(work: Work) -> list[Event]:
+    """The points of all attempts."""
+    return [event for attempt in work.attempts() for event in attempt.events() if event["event"] == "train"]
 
 
 def assert_one_after_the_other(ledger: Ledger, sweep: Sweep) -> None:
