@@ -124,23 +124,23 @@ class _Source:
 
 
 def _look(layout: Layout, path: Path) -> _Source:
-    digest, size = hashlib.sha256(os.fsencode(f"{path}\n")), 0
-    for file in _files(path) if path.is_dir() else [path]:
-        found = file.stat()
-        digest.update(os.fsencode(f"{file.relative_to(path)}\0{found.st_size} {found.st_mtime_ns}\n"))
-        size += found.st_size + (BLOCK if path.is_dir() else 0)
+    digest, size = hashlib.sha256(os.fsencode(path)), 0
+    for name, found in _files(path) if path.is_dir() else [("", path.stat())]:
+        digest.update(os.fsencode(f"\n{name}\0{found.st_size} {found.st_mtime_ns}"))
+        size += found.st_size + (BLOCK if name else 0)
     return _Source(layout, path, size, digest.hexdigest())
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, also behind links, in a fixed order."""
-    for path, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        folders.sort()
-        yield from (Path(path, name) for name in sorted(names))
-
-
-def _raise(error: OSError) -> None:
-    raise error
+def _files(folder: Path, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """Names and facts of all files below a folder, also behind links, in a fixed order."""
+    with os.scandir(folder / below) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
+    for entry in entries:
+        name = f"{below}{entry.name}"
+        if entry.is_dir():
+            yield from _files(folder, f"{name}/")
+        else:
+            yield name, entry.stat()
 
 
 def _bring(source: _Source, base: Path, say: Say) -> Path:
@@ -200,11 +200,10 @@ def _write(source: _Source, partial: Path, place: Path) -> None:
 
 
 def _copy(source: _Source, partial: Path) -> None:
-    for file in _files(source.path):
+    for name, _ in _files(source.path):
         stop.check()
-        target = partial / file.relative_to(source.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.path / name, partial / name)
 
 
 def _unpack(source: _Source, partial: Path) -> None:
@@ -261,7 +260,7 @@ def _is_complete(place: Path) -> bool:
 
 
 def _measure(place: Path) -> dict[str, int]:
-    sizes = [file.stat().st_size for file in _files(place)]
+    sizes = [found.st_size for _, found in _files(place)]
     return {"files": len(sizes), "bytes": sum(sizes)}
 
 

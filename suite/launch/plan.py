@@ -125,6 +125,11 @@ def standing(work: Work, *, replaces: bool = False) -> Standing:
             return Standing.RETRY
 
 
+def is_missing(work: Work) -> bool:
+    """Whether a trial is to be run: it is neither done, nor being run, nor given up."""
+    return standing(work) in MISSING
+
+
 def is_over(sweep: Sweep, ledger: Ledger) -> bool:
     """Whether every trial is done or has been given up."""
     return all(standing(ledger.trial(trial.id)) in (Standing.DONE, Standing.FAILED) for trial in sweep.trials)

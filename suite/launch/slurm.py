@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,19 +33,30 @@ class ArrayTask:
     scratch: str | None  # environment variable that names the node's own disk, if data are to be staged there
 
     def __call__(self) -> None:
+        from suite.launch.plan import is_missing
         from suite.launch.signals import watched
         from suite.launch.worker import FINISHED, drain
         from suite.stop import Stopped
 
-        trials = Submission.at(Path(self.submission)).whole_trials()
+        ledger = Ledger(Path(self.root), self.sweep)
+        trials = [t for t in Submission.at(Path(self.submission)).whole_trials() if is_missing(ledger.trial(t.id))]
         with watched() as signals:
             try:
-                code = drain(trials, Ledger(Path(self.root), self.sweep), Path(self.data_root), say)
+                code = drain(trials, ledger, self._data(trials), say)
             except Stopped as reason:
                 say(f"stopped: {reason}")
                 signals.leave()
         if code != FINISHED:
             raise SystemExit(code)
+
+    def _data(self, trials: Sequence[Trial]) -> Path:
+        """Where trials read from: the node's own disk, if the site asks for that and there is something to do."""
+        from suite.data.staging import stage
+
+        folder = os.environ.get(self.scratch) if self.scratch else None
+        if self.scratch and not folder:
+            say(f"no data is staged: ${self.scratch} is not set on this node")
+        return stage((trial.data for trial in trials), Path(self.data_root), Path(folder) if folder else None, say)
 
     def checkpoint(self) -> DelayedSubmission:
         """Submitit's protocol: what the requeued job runs. The same; it finds its resume point when it starts."""

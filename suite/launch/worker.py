@@ -8,7 +8,7 @@ from pathlib import Path
 
 from suite import stop
 from suite.config import Trial
-from suite.launch.plan import MISSING, standing
+from suite.launch.plan import is_missing
 from suite.ledger import Ledger, State
 
 FINISHED, SICK, DISK_FULL = 0, 70, 74  # exit codes of a task; 70 and 74 are EX_SOFTWARE and EX_IOERR of sysexits.h
@@ -49,14 +49,14 @@ def _pending(trials: Sequence[Trial], ledger: Ledger) -> Iterator[Trial]:
     """Trials that may be claimed, those that would have to wait for somebody's baseline last."""
     waiting = []
     for trial in trials:
-        if standing(ledger.trial(trial.id)) not in MISSING:
+        if not is_missing(ledger.trial(trial.id)):
             continue
         if ledger.baseline(trial.baseline_id).state() is State.RUNNING:
             waiting.append(trial)
         else:
             yield trial
     for trial in waiting:
-        if standing(ledger.trial(trial.id)) in MISSING:
+        if is_missing(ledger.trial(trial.id)):
             yield trial
 
 
