@@ -1,4 +1,4 @@
-# make demo | test | fast (the tests that take no more than seconds) | check | clean
+# make demo | demo-slurm | test | fast (the tests that take no more than seconds) | check | clean
 #   PYTHON       the interpreter that makes .venv (3.11 or newer)
 #   TORCH_INDEX  an additional package index to take torch from, e.g. PyTorch's own with CPU builds
 
@@ -6,10 +6,26 @@ PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export RUFF_OUTPUT_FORMAT ?= concise
 
-.PHONY: demo test check fast clean
+.PHONY: demo demo-slurm slurm-packages test check fast clean
 
 demo: .venv/installed
 	.venv/bin/slq run jobs/quickstart.yaml
+
+# A real Slurm of four virtual nodes on this machine, beside any other, for as long as the sweep takes.
+# An interrupted demo goes on where it was: the ledger, job ids and accounting are kept.
+demo-slurm: export SLURM_DEV_DIR = /tmp/slurm-demo
+demo-slurm: export SLURM_DEV_PORT = 18000
+demo-slurm: export SLURM_CONF = $(SLURM_DEV_DIR)/etc/slurm.conf
+demo-slurm: ROOT = --root results/runs/slurm-demo
+demo-slurm: slurm-packages .venv/installed
+	@trap 'slurm/dev-cluster stop' EXIT; trap 'exit 130' INT TERM HUP; set -ex; \
+	slurm/dev-cluster start; \
+	.venv/bin/slq submit jobs/quickstart.yaml --site dev-cluster $(ROOT) --allow-dirty; \
+	.venv/bin/slq status jobs/quickstart.yaml $(ROOT) --watch; \
+	.venv/bin/slq tables jobs/quickstart.yaml $(ROOT)
+
+slurm-packages:
+	slurm/dev-cluster install
 
 test: check
 	.venv/bin/pytest -n 2 --dist loadfile

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 pytest_plugins = "tests.fake_slurm.fixture"
 
 
+@pytest.fixture(autouse=True)
+def _room(fake_slurm: FakeSlurm) -> None:
+    fake_slurm.set("slots", 8)
+
+
 @pytest.fixture
 def scene(ledger: Ledger) -> Scene:
     return Scene(ledger, 4)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -17,6 +19,18 @@ def scene(ledger: Ledger) -> Scene:
     return Scene(ledger, 1)
 
 
+def attempted(scene: Scene, text: str, error: BaseException | None = None) -> None:
+    """An attempt that says something, and ends with an error or a result."""
+    attempt = scene.work(0).try_claim(trial(0).config())
+    assert attempt is not None
+    with suppress(Stopped, ValueError), attempt.running():
+        attempt.say(text)
+        if error is not None:
+            raise error
+        attempt.finish({})
+        attempt.say("afterwards")
+
+
 def followed(scene: Scene, *steps: Callable[[], object]) -> str:
     """What is said while these things happen, one at each pause."""
     left = iter(steps)
@@ -24,35 +38,14 @@ def followed(scene: Scene, *steps: Callable[[], object]) -> str:
 
 
 def test_all_attempts_to_the_end(scene: Scene) -> None:
-    work, config = scene.work(0), trial(0).config()
-
-    def first() -> None:
-        attempt = work.try_claim(config)
-        assert attempt is not None
-        with pytest.raises(Stopped), attempt.running():
-            attempt.say("one")
-            raise Stopped("preempted")
-
-    def second() -> None:
-        attempt = work.try_claim(config)
-        assert attempt is not None
-        with attempt.running():
-            attempt.say("two")
-            attempt.finish({})
-            attempt.say("three")
-
+    first, second = partial(attempted, scene, "one", Stopped("preempted")), partial(attempted, scene, "two")
     said = followed(scene, lambda: None, first, second)
-    assert [line.rpartition("  ")[2] for line in said.splitlines() if line] == ["one", "attempt 2", "two", "three"]
+    assert [line.rpartition("  ")[2] for line in said.splitlines() if line] == ["one", "attempt 2", "two", "afterwards"]
 
 
 def test_it_begins_with_the_newest_attempt_and_ends_with_a_failure(scene: Scene) -> None:
-    work, config = scene.work(0), trial(0).config()
     for text in ("old", "new"):
-        attempt = work.try_claim(config)
-        assert attempt is not None
-        with pytest.raises(ValueError, match="no"), attempt.running():
-            attempt.say(text)
-            raise ValueError("no")
+        attempted(scene, text, ValueError("no"))
     said = followed(scene)
     assert "old" not in said
     assert "new" in said
@@ -63,7 +56,7 @@ def test_growing_line_by_line(scene: Scene) -> None:
     scene.attempt(0, "")
     log = scene.work(0).path / "attempts" / "1" / "log.txt"
     pieces = follow(scene.work(0), lambda: None)
-    log.write_bytes("a ".encode())
+    log.write_bytes(b"a ")
     assert next(pieces) == "a "
     half = "ü".encode()
     with log.open("ab") as file:

@@ -126,6 +126,7 @@ def test_many_changed_files_are_counted(checkout: Path, sweep: Path) -> None:
 def test_dirty_is_frozen_as_it_is(checkout: Path, sweep: Path) -> None:
     edit(checkout)
     (checkout / "suite" / "new.py").write_text("NEW = 1\n")
+    (checkout / "suite" / "table.bin").write_bytes(bytes(range(256)))
     (checkout / "suite" / "memory.py").unlink()
     made = frozen_from(checkout, sweep, allow_dirty=True)
     assert made.dirty

@@ -189,6 +189,16 @@ def test_unknown_profile_names_those_there_are() -> None:
         load_site("nowhere/x.toml")
 
 
+def test_what_the_suite_depends_on_is_refused() -> None:
+    """Named here once more, so that none is dropped from the tables by accident."""
+    owned = "job-name array output error open-mode signal requeue no-requeue ntasks ntasks-per-node export wrap parsable wait"
+    assert set(owned.split()) <= OWNED.keys()
+    fields = (
+        "partition account qos time cpus-per-task mem mem-per-cpu mem-per-gpu gres gpus gpus-per-node gpus-per-task"
+    )
+    assert set(fields.split()) <= FIELDS.keys()
+
+
 LETTERS = {long: letter for letter, long in SHORT.items()}
 REFUSED = [
     (spelling, flag)
@@ -374,6 +384,18 @@ def test_batch_shell_passes_signals_on_and_lives() -> None:
         assert shell.stdout.readline().strip() in ("ready", "SIGUSR2")
         os.kill(shell.pid, number)
     assert shell.communicate(timeout=20)[0].split("\n") == ["SIGTERM", "code 9", ""]
+
+
+def test_exit_code_of_a_task_that_dies_of_the_signal_at_once() -> None:
+    """The signal has ended the shell's waiting, and the task is gone before the shell looks."""
+    slow = 'kill() { builtin kill "$@" && sleep 0.5; }'
+    task = "trap 'exit 9' TERM; echo ready; while true; do sleep 0.05; done"
+    lines = [slow, FORWARD, f"slq_forward bash -c {shlex.quote(task)}", "echo code $?"]
+    shell = subprocess.Popen(["bash", "-c", "\n".join(lines)], stdout=subprocess.PIPE, text=True)
+    assert shell.stdout is not None
+    assert shell.stdout.readline() == "ready\n"
+    os.kill(shell.pid, signal.SIGTERM)
+    assert shell.communicate(timeout=20)[0] == "code 9\n"
 
 
 @pytest.mark.parametrize("code", [0, 3, 74, 137])

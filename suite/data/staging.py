@@ -146,6 +146,8 @@ def _files(folder: Path, below: str = "") -> Iterator[tuple[str, os.stat_result]
 def _bring(source: _Source, base: Path, say: Say) -> Path:
     """Copy or unpack, unless that has been done; others who want the same wait."""
     place = base / f"{source.layout.folder}-{source.key[:16]}"
+    if _is_complete(place):  # without waiting: looking takes seconds where there are a million files
+        return place
     with _locked(base / f"{source.layout.folder}.lock", say):
         partial = place.with_name(f"{place.name}.partial")
         _remove_leftovers(base, source.layout)
@@ -247,7 +249,7 @@ def _check_room(size: int, source: Path, scratch: Path) -> None:
 
 
 def _readable(size: int) -> str:
-    return f"{size / 1e9:.3f} GB"
+    return f"{size / 1e6:,.1f} MB"
 
 
 def _is_complete(place: Path) -> bool:

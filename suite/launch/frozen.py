@@ -196,7 +196,7 @@ def _write_tree(git: _Git) -> str:
     """Id of the tree of all files that are tracked or could be, with the content they have on disk."""
     places = [f"{git.prefix}{name}" for name in FILES]
     names = git.run("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *places)
-    git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", given=names, own_index=True)
+    git.run("update-index", "--add", "--remove", "-z", "--stdin", given=names, own_index=True)
     prefix = [f"--prefix={git.prefix}"] if git.prefix else []
     return git.run("write-tree", *prefix, own_index=True).decode().strip()
 

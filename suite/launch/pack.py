@@ -15,6 +15,7 @@ from typing import Any
 
 from suite import stop
 from suite.config import Trial
+from suite.launch.worker import disk_is_full
 from suite.ledger import Ledger
 
 Errors = dict[str, str]  # trial id -> what went wrong
@@ -28,8 +29,10 @@ SETTINGS = {
 }  # of Ray and Tune, which read their environment when they are imported
 
 STOP_FILE = "SLQ_STOP_FILE"  # variable of worker processes: when this file appears, trials save and stop
+NODE_DATA = "SLQ_NODE_DATA"  # likewise: the data root on a node that has the data on its own disk
 WATCH = 0.5  # seconds between looks at it
 
+NO_SPACE = "the disk is full: "
 DIED = "its worker process ended without a word: killed, or out of memory; run again"
 
 
@@ -84,11 +87,11 @@ def _run(trial: Trial, ledger: Ledger, data_root: Path) -> str:
     try:
         _look_for_stop()
         stop.check()
-        run_trial(trial, ledger, data_root)
+        run_trial(trial, ledger, Path(os.environ.get(NODE_DATA, data_root)))
     except stop.Stopped as reason:
         return f"stopped: {reason}"
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return f"{NO_SPACE if disk_is_full(error) else ''}{type(error).__name__}: {error}"
     return ""
 
 

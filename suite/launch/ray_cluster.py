@@ -27,7 +27,7 @@ from suite.claim import Owner
 from suite.files import read_json, write_json
 from suite.launch.allocation import MIB, Share
 from suite.launch.meeting import Head
-from suite.launch.pack import SETTINGS, STOP_FILE
+from suite.launch.pack import NODE_DATA, SETTINGS, STOP_FILE
 
 OBJECT_STORE = 100 * MIB  # trials exchange nothing through it
 LONGEST = 107 - 66  # bytes left for a temporary folder in the path of a Unix socket, 66 is what Ray appends
@@ -105,7 +105,7 @@ def _remove_left_over(parent: Path) -> None:
                 shutil.rmtree(file.parent, ignore_errors=True)
 
 
-def environment(token: str, folder: Path) -> dict[str, str]:
+def environment(token: str, folder: Path, data_root: Path) -> dict[str, str]:
     """Variables for all processes of a node: no setting for another Ray comes in, RAY_ADDRESS above all; the code is ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     code = [str(Path(suite.__file__).parent.parent), *filter(None, [kept.get("PYTHONPATH")])]
@@ -117,6 +117,7 @@ def environment(token: str, folder: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(code),
         "PYTHONSAFEPATH": "1",  # the folder a job happens to start in is no place for code
         STOP_FILE: str(folder / "stop"),
+        NODE_DATA: str(data_root),
     }
 
 
@@ -131,7 +132,9 @@ def worker_options(head: Head) -> list[str]:
     return [f"--address={head.address}", f"--node-ip-address={address_towards(head.host)}"]
 
 
-def start_node(options: Sequence[str], share: Share, token: str, folder: Path, log: Path) -> subprocess.Popen[bytes]:
+def start_node(
+    options: Sequence[str], share: Share, variables: Mapping[str, str], folder: Path, log: Path
+) -> subprocess.Popen[bytes]:
     """Start Ray on this node; it lives as long as the returned process, or this one."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *options]
     command += [f"--temp-dir={folder}", f"--num-cpus={share.cpus}", f"--num-gpus={share.gpus}"]
@@ -139,7 +142,7 @@ def start_node(options: Sequence[str], share: Share, token: str, folder: Path, l
     command += [f"--object-store-memory={OBJECT_STORE}"]
     if share.memory is not None:
         command.append(f"--memory={max(share.memory - OBJECT_STORE, MIB)}")
-    return start_sheltered(command, environment(token, folder), folder, log)
+    return start_sheltered(command, variables, folder, log)
 
 
 def start_sheltered(

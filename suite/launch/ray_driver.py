@@ -19,9 +19,10 @@ from typing import Any
 from suite.config import Trial
 from suite.errors import UserError
 from suite.launch.meeting import Meeting
-from suite.launch.pack import DIED, STOP_FILE, Errors, pack
-from suite.launch.plan import MISSING, standing
+from suite.launch.pack import DIED, NO_SPACE, STOP_FILE, Errors, pack
+from suite.launch.plan import is_missing
 from suite.launch.submission import Submission
+from suite.launch.worker import DISK_FULL
 from suite.ledger import Ledger, State
 
 POLL = 0.5
@@ -57,6 +58,8 @@ def main() -> None:
         sys.exit(REFUSED)
     for trial, message in errors.items():
         print(f"not done: {trial}: {message}", flush=True)
+    if any(message.startswith(NO_SPACE) for message in errors.values()):
+        sys.exit(DISK_FULL)
 
 
 def run(drive: Drive) -> Errors:
@@ -106,7 +109,7 @@ def pack_all(trials: Sequence[Trial], ledger: Ledger, drive: Drive) -> Errors:
     storage = Path(os.environ[STOP_FILE]).with_name("tune")
     while True:
         left = [trial for trial in trials if trial.id not in errors]
-        missing = [trial for trial in left if standing(ledger.trial(trial.id)) in MISSING]
+        missing = [trial for trial in left if is_missing(ledger.trial(trial.id))]
         if missing:
             said = pack(missing, ledger, Path(drive.data_root), storage, cpus=_threads, gpus=drive.gpus_per_trial)
             died = [trial for trial, message in said.items() if message == DIED]

@@ -11,7 +11,7 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from suite.errors import UserError
 from suite.files import write_atomic
 from suite.launch.allocation import Share
 from suite.launch.meeting import Head, Meeting
+from suite.launch.plan import is_missing
 from suite.launch.ray_cluster import (
     adopt_orphans,
     end_descendants,
@@ -41,7 +42,7 @@ from suite.launch.ray_driver import Drive
 from suite.launch.signals import TERMINATION, watched
 from suite.launch.site import Site
 from suite.launch.submission import Submission
-from suite.ledger import Ledger, State
+from suite.ledger import Ledger, State, Work
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
@@ -50,9 +51,9 @@ POLL = 0.25  # seconds
 START_LIMIT = 300.0  # seconds for Ray to come up on a node, and for all nodes to be in
 PORTS = 3  # ports to try for the head: another process may take one between our look and its start
 MARGIN = 30.0  # seconds of the warning that are kept for ending Ray and asking Slurm to requeue
-TERMINATION_GRACE = (
-    20.0  # seconds for trials to save after SIGTERM; Slurm's KillWait, after which it kills, is 30 by default
-)
+SHORTEST = 180.0  # seconds from a job's start to its warning; Ray takes up to a minute to start, and Slurm may warn a minute early
+STAGING_LIMIT = 3600.0  # seconds more where data are brought to the nodes before
+TERMINATION_GRACE = 20.0  # seconds for trials to save after SIGTERM; Slurm kills after KillWait, by default 30
 GONE = 10  # times in a row that nobody listens where the head was, until a task takes it for gone
 CRASHED = 134  # exit code if Ray died under us, as of a process that aborted: the batch script requeues the job
 
@@ -65,41 +66,76 @@ class RayPack:
     root: str
     sweep: str
     data_root: str
-    gpus_per_trial: float = 0.0
-    grace: float = (
-        60.0  # seconds for trials to save after the warning; must be less than the time that the warning leaves
-    )
-    scratch: str = "/tmp"  # a folder on the node's own disk; may name variables
+    gpus_per_trial: float
+    grace: float  # seconds for trials to save after the warning; less than the time that the warning leaves
+    scratch: str | None  # environment variable that names the node's own disk
+    stage: bool  # whether data are brought there
 
     @staticmethod
     def of(submission: Submission, ledger: Ledger, data_root: str, site: Site, gpus_per_trial: float) -> RayPack:
         """For a submission to a site."""
-        if not site.srun and site.nodes > 1:
-            raise UserError("the ray backend needs srun to start something on each of several nodes; set srun = true")
+        refuse_unfit(site)
         grace = max(site.signal_seconds - MARGIN, site.signal_seconds / 2)
-        scratch = f"${site.scratch}" if site.scratch else "/tmp"
         where = (str(submission.path), str(ledger.root), ledger.sweep, data_root)
-        return RayPack(*where, gpus_per_trial, grace, scratch)
+        return RayPack(*where, gpus_per_trial, grace, site.scratch, site.stage_data)
 
     def __call__(self) -> None:
         adopt_orphans()
         rank = int(os.environ["SLURM_PROCID"])
-        meeting = Meeting.of_this_run(Path(self.submission))
-        scratch = Path(os.path.expandvars(self.scratch))
         with watched() as signals:
-            with node_folder(scratch, f"{slurm_job()[0]}-{rank}") as folder, everything_ended():
-                task = Task(self, rank, meeting, folder, _grace(self.grace, signals.came))
-                code = task.lead() if rank == 0 else task.follow()
+            code = self._take_part(rank, _grace(self.grace, signals.came))
             if rank == 0 and stop.requested():
                 signals.leave()
         if code:
             raise SystemExit(code)
+
+    def _take_part(self, rank: int, grace: Callable[[], float]) -> int:
+        """Lead or follow; returns the exit code. When it returns, nothing that was started is left."""
+        meeting = Meeting.of_this_run(Path(self.submission))
+        disk = os.environ.get(self.scratch) if self.scratch else None
+        with node_folder(Path(disk or "/tmp"), f"{slurm_job()[0]}-{rank}") as folder, everything_ended():
+            try:
+                data_root = self._data(Path(disk) if disk else None)
+                task = Task(self, rank, meeting, folder, data_root, grace)
+                return task.lead() if rank == 0 else task.follow()
+            except stop.Stopped:
+                return 0
+            finally:
+                if rank == 0:
+                    meeting.end()
+
+    def _data(self, disk: Path | None) -> Path:
+        """Where trials on this node read from."""
+        from suite.data.staging import stage
+
+        if not self.stage:
+            return Path(self.data_root)
+        if disk is None:
+            say(f"no data is staged: ${self.scratch} is not set on this node")
+        names = {trial.data for trial in Submission.at(Path(self.submission)).whole_trials()}
+        return stage(sorted(names), Path(self.data_root), disk, say)
+
+    @property
+    def start_limit(self) -> float:
+        """Seconds for all nodes to come up."""
+        return START_LIMIT + (STAGING_LIMIT if self.stage else 0)
 
     def checkpoint(self) -> DelayedSubmission:
         """Submitit's protocol: what the requeued job runs. The same; trials find their resume points when they start."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def refuse_unfit(site: Site) -> None:
+    """Raises `UserError` if Ray cannot do anything useful with what the profile asks for."""
+    if not site.srun and site.nodes > 1:
+        raise UserError("the ray backend needs srun to start something on each of several nodes; set srun = true")
+    if site.minutes * 60 - site.signal_seconds < SHORTEST:
+        raise UserError(
+            f"a time limit of {site.time} with a warning {site.signal_seconds} s before its end is too short for the ray "
+            f"backend, which takes up to a minute to start: leave {SHORTEST / 60:g} minutes or more up to the warning"
+        )
 
 
 def _grace(warned: float, came: list[int]) -> Callable[[], float]:
@@ -129,43 +165,49 @@ class Task:
     rank: int
     meeting: Meeting
     folder: Path
+    data_root: Path
     grace: Callable[[], float]
 
     def lead(self) -> int:
         """Start the head and the driver, wait for the driver; returns the exit code."""
-        try:
-            ray, head = self._start_head()
-            if ray is None:
-                return 0
-            self.meeting.announce(head)
-            say(f"Ray's head listens on {head.address}")
-            driver = start_sheltered(
-                self._drive(head).command(), environment(head.token, self.folder), self.folder, log=None
-            )
-            return self._supervise(ray, driver)
-        finally:
-            self.meeting.end()
+        if not any(map(is_missing, self._works())):
+            say("nothing is left to do")
+            return 0
+        ray, head = self._start_head()
+        self.meeting.announce(head)
+        say(f"Ray's head listens on {head.address}")
+        driver = start_sheltered(self._drive(head).command(), self._variables(head), self.folder, log=None)
+        return self._supervise(ray, driver)
 
-    def _start_head(self) -> tuple[subprocess.Popen[bytes] | None, Head]:
-        """The head once it listens; None if a stop was asked for before."""
-        host, log = own_address(os.environ), self.meeting.log(self.rank)
+    def _variables(self, head: Head) -> dict[str, str]:
+        return environment(head.token, self.folder, self.data_root)
+
+    def _start(self, head: Head, options: Sequence[str]) -> subprocess.Popen[bytes]:
+        share, log = Share.of(os.environ), self.meeting.log(self.rank)
+        return start_node(options, share, self._variables(head), self.folder, log)
+
+    def _start_head(self) -> tuple[subprocess.Popen[bytes], Head]:
+        """The head, once it listens. Raises `stop.Stopped` if a stop is asked for before."""
+        host = own_address(os.environ)
         for _ in range(PORTS):
             head = Head(host, free_port(host), secrets.token_hex(32))
-            ray = start_node(head_options(head), Share.of(os.environ), head.token, self.folder, log)
+            ray = self._start(head, head_options(head))
             end = time.monotonic() + START_LIMIT
             while ray.poll() is None and time.monotonic() < end:
-                if stop.requested():
-                    return None, head
+                stop.check()
                 if listens(head):
                     return ray, head
                 time.sleep(POLL)
             end_descendants()
-        raise RuntimeError(f"Ray's head did not come up on {host}, at {PORTS} ports; it says:\n{tail(log)}")
+        said = tail(self.meeting.log(self.rank))
+        raise RuntimeError(
+            f"Ray's head did not come up on {host}, at {PORTS} ports one after the other; it says:\n{said}"
+        )
 
     def _drive(self, head: Head) -> Drive:
         pack, nodes = self.pack, int(os.environ["SLURM_JOB_NUM_NODES"])
         where = (pack.submission, pack.root, pack.sweep, pack.data_root, pack.gpus_per_trial)
-        return Drive(*where, str(self.meeting.path), head.address, nodes, START_LIMIT)
+        return Drive(*where, str(self.meeting.path), head.address, nodes, pack.start_limit)
 
     def _supervise(self, ray: subprocess.Popen[bytes], driver: subprocess.Popen[bytes]) -> int:
         """Wait for the driver, or for a stop and then for the trials; returns the exit code."""
@@ -184,18 +226,15 @@ class Task:
         self._pass_on(stop.requested() or "")
         self.meeting.ask_to_stop(stop.requested() or "")
         begin = time.monotonic()
-        while self._running() and time.monotonic() < begin + self.grace():
+        works = self._works()
+        while any(map(_runs_here, works)) and time.monotonic() < begin + self.grace():
             time.sleep(POLL)
         say(f"stopped after {time.monotonic() - begin:.1f} s: {stop.requested()}")
 
-    def _running(self) -> bool:
-        """Whether a trial of the submission is being run by this job."""
-        ledger, (job, _) = Ledger(Path(self.pack.root), self.pack.sweep), slurm_job()
-        works = (ledger.trial(identity) for identity in Submission.at(Path(self.pack.submission)).trials)
-        return any(
-            work.state() is State.RUNNING and (attempt := work.newest_attempt()) is not None and attempt.job() == job
-            for work in works
-        )
+    def _works(self) -> list[Work]:
+        """The trials of the submission."""
+        ledger = Ledger(Path(self.pack.root), self.pack.sweep)
+        return [ledger.trial(identity) for identity in Submission.at(Path(self.pack.submission)).trials]
 
     def _pass_on(self, reason: str) -> None:
         """To the trials of this node."""
@@ -206,28 +245,31 @@ class Task:
         head = self._await_head()
         if head is None:
             return 0
-        log = self.meeting.log(self.rank)
-        ray = start_node(worker_options(head), Share.of(os.environ), head.token, self.folder, log)
-        missed = 0
+        ray = self._start(head, worker_options(head))
+        missed, passed_on = 0, False
         while not self.meeting.has_ended() and missed < GONE:
-            if reason := stop.requested() or self.meeting.asked_to_stop():
+            if (reason := stop.requested() or self.meeting.asked_to_stop()) and not passed_on:
                 self._pass_on(reason)
+                passed_on = True
             if ray.poll() is not None:
-                return self._failed(f"Ray has ended with exit code {ray.returncode}:\n{tail(log)}")
+                return self._failed(
+                    f"Ray has ended with exit code {ray.returncode}:\n{tail(self.meeting.log(self.rank))}"
+                )
             missed = 0 if listens(head) else missed + 1
             time.sleep(POLL)
         return 0
 
     def _await_head(self) -> Head | None:
-        """Where the head is; None if a stop was asked for before, or the first task has ended."""
-        end = time.monotonic() + START_LIMIT
+        """Where the head is; None if the first task has ended before, or nothing was heard of it."""
+        end = time.monotonic() + self.pack.start_limit
         while time.monotonic() < end:
             if head := self.meeting.head():
                 return head
-            if stop.requested() or self.meeting.has_ended():
+            if self.meeting.has_ended():
                 return None
+            stop.check()
             time.sleep(POLL)
-        self._failed(f"heard nothing of Ray's head in {START_LIMIT:g} s")
+        self._failed(f"heard nothing of Ray's head in {self.pack.start_limit:g} s")
         return None
 
     def _failed(self, text: str) -> int:
@@ -235,3 +277,9 @@ class Task:
         say(text)
         self.meeting.report_failure(self.rank, text)
         return 0
+
+
+def _runs_here(work: Work) -> bool:
+    """Whether the trial is being run by this job."""
+    attempt = work.newest_attempt() if work.state() is State.RUNNING else None
+    return attempt is not None and attempt.job() == slurm_job()[0]

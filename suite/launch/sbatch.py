@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from submitit import SlurmExecutor, SlurmJob
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
 from suite.errors import UserError
+from suite.launch.frozen import shell_lines
 from suite.launch.site import Site
 from suite.launch.submission import Submission
 
@@ -84,10 +86,10 @@ def _setup(submission: Submission) -> list[str]:
 
     A run that was killed while Submitit replaced the pickle leaves none, or a temporary one at which Submitit stops.
     """
-    log, code = shlex.quote(str(submission.log_folder())), shlex.quote(submission.intent["code"]["path"])
+    log = shlex.quote(str(submission.log_folder()))
     job = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" if submission.backend == "array" else "${SLURM_JOB_ID}"
     return [
-        f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}",
+        *shell_lines(Path(submission.intent["code"]["path"])),
         f"slq_log={log} slq_job={job}",
         'rm -f "$slq_log/${slq_job}_submitted.pkl.save_tmp"',
         f'cp -n "$slq_log/{PICKLE}" "$slq_log/${{slq_job}}_submitted.pkl"',

@@ -33,13 +33,15 @@ class ArrayTask:
     scratch: str | None  # environment variable that names the node's own disk, if data are to be staged there
 
     def __call__(self) -> None:
+        from suite.launch.frozen import check_running
         from suite.launch.plan import is_missing
         from suite.launch.signals import watched
         from suite.launch.worker import FINISHED, drain
         from suite.stop import Stopped
 
-        ledger = Ledger(Path(self.root), self.sweep)
-        trials = [t for t in Submission.at(Path(self.submission)).whole_trials() if is_missing(ledger.trial(t.id))]
+        submission, ledger = Submission.at(Path(self.submission)), Ledger(Path(self.root), self.sweep)
+        check_running(Path(submission.intent["code"]["path"]))
+        trials = [trial for trial in submission.whole_trials() if is_missing(ledger.trial(trial.id))]
         with watched() as signals:
             try:
                 code = drain(trials, ledger, self._data(trials), say)

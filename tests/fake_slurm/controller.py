@@ -5,6 +5,7 @@ It sleeps until a child ends (SIGCHLD), a command has left a request (SIGUSR1) o
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import heapq
@@ -50,7 +51,8 @@ class Controller:
         self.timers: list[tuple[float, int, Callable[[], object]]] = []
         self.count = itertools.count()
         self.running = True
-        for task in self.live():  # left by a controller that was killed
+        for task in self.live():  # left by a controller that was killed: they are not our children
+            task["pid"] = None
             self.end(task, "NODE_FAIL", again=True)
 
     def run(self) -> None:
@@ -194,7 +196,11 @@ class Controller:
             self.wait(task, "None")
 
     def stop(self) -> None:
+        """Kill everything; all that was killed is our child, or becomes it, and is waited for."""
         store.kill_all(f"{store.folder()}/")
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()
         for task in self.tasks.values():
             if task["state"] in store.LIVE:
                 store.save(task | {"state": "CANCELLED", "end": time.time(), "pid": None})

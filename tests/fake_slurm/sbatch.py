@@ -35,6 +35,7 @@ def main(arguments: list[str], *, lost: bool) -> int:
     options = _options_in(script) | given
     template = _template(options, script, operands)
     chosen, throttle = _indices(options)
+    _check_limit(len(chosen))
     with store.locked():
         job = store.next_job_id()
     if "test-only" in options:
@@ -87,11 +88,15 @@ def _indices(options: Options) -> tuple[list[int | None], int | None]:
         raise RefusedError(FAILED + "Invalid job array specification") from error
     if found[-1] >= int(store.setting("max_array")):
         raise RefusedError(FAILED + "Invalid job array specification")
+    return list(found), throttle
+
+
+def _check_limit(count: int) -> None:
+    """Refuse what is more than the user may have in the queue."""
     most = store.setting("max_submit")
-    if most and len(found) + sum(task["state"] in store.LIVE for task in store.tasks()) > int(most):
+    if most and count + sum(task["state"] in store.LIVE for task in store.tasks()) > int(most):
         text = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
         raise RefusedError(f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{text}")
-    return list(found), throttle
 
 
 def _allowed(options: Options) -> list[str]:

@@ -54,7 +54,7 @@ class Step:
             self.ranks[self.start(rank)] = rank
         note |= {"pids": list(self.ranks), "errors": self.path("error", 0) or self.path("output", 0), "end": None}
         note |= {"tasks": self.count, "status": None}
-        record = store.folder() / "steps" / f"{self.task['job']}.{self.task['restarts']}.{self.number}.json"
+        record = store.step_folder(self.task) / f"{self.number}.json"
         store.write(record, note)
         worst = 0
         while self.ranks:

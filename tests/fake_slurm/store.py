@@ -2,7 +2,7 @@
 
 tasks/<job>_<index>.json, tasks/<job>.json      array tasks and single jobs
 jobs/<job>/{slurm_script, environment.json}     what sbatch was given
-steps/<raw id>.<restarts>.<step>.json           written by srun
+steps/<raw id>.<restarts>/<step>.json           written by srun
 requests/*.json                                 from the commands to the controller, which removes them when it has acted
 calls.jsonl                                     a line for each command: {"time", "argv", "task"}
 slots, max_array, fail, ...                     settings, if they are to change while the cluster runs
@@ -87,8 +87,11 @@ def order(task: Task) -> tuple[int, int]:
 
 def steps(task: Task) -> list[dict[str, Any]]:
     """What srun has noted of the steps of a task's run."""
-    found = (folder() / "steps").glob(f"{task['job']}.{task['restarts']}.*.json")
-    return [json.loads(path.read_text()) for path in sorted(found)]
+    return sorted(_read_all(step_folder(task)), key=lambda step: int(step["number"]))
+
+
+def step_folder(task: Task) -> Path:
+    return folder() / "steps" / f"{task['job']}.{task['restarts']}"
 
 
 @contextmanager

@@ -272,7 +272,11 @@ def sacct(arguments: list[str]) -> int:
     for word in wanted:
         if not re.fullmatch(r"\d+(_(\d+|\[.*\]))?(\.\w+)?", word):
             raise RefusedError(f"sacct: fatal: Bad job/step specified: {word}")
-    rows = [row for row in sacct_rows("duplicates" in options) if _asked(row, wanted, options)]
+    rows = [
+        row
+        for row in sacct_rows("duplicates" in options, steps="allocations" not in options)
+        if _asked(row, wanted, options)
+    ]
     parsable = "parsable" in options or "parsable2" in options
     separator, end = options.get("delimiter", "|"), "|" if "parsable" in options else ""
     header = [[name for name, _ in fields]] + ([] if parsable else [["-" * abs(width) for _, width in fields]])
@@ -309,9 +313,7 @@ def _field(word: str) -> tuple[str, int]:
 
 def _asked(row: Row, wanted: list[str], options: dict[str, str]) -> bool:
     identity = str(row["JobID"])
-    base, _, step = identity.partition(".")
-    if "allocations" in options and step:
-        return False
+    base = identity.partition(".")[0]
     if wanted and not any(_named(word, identity, base, str(row["JobIDRaw"])) for word in wanted):
         return False
     if "state" in options:
@@ -329,7 +331,7 @@ def _named(word: str, identity: str, base: str, raw: str) -> bool:
     return word in (base, base.partition("_")[0], raw.partition(".")[0])
 
 
-def sacct_rows(duplicates: bool) -> list[Row]:
+def sacct_rows(duplicates: bool, *, steps: bool) -> list[Row]:
     """Of each task the last run, with `duplicates` all. The next run of a requeued task appears when it may start."""
     rows: list[Row] = []
     for _, members in itertools.groupby(store.tasks(), key=lambda task: task["array"]):
@@ -341,7 +343,7 @@ def sacct_rows(duplicates: bool) -> list[Row]:
             runs = history if waits else [*history, task]
             for run in runs if duplicates else runs[-1:]:
                 if task not in fresh:
-                    rows += _run_rows(run)
+                    rows += _run_rows(run) if steps else [_task_row(run)]
         for _, same in itertools.groupby(fresh, key=lambda task: task["state"]):
             together = list(same)
             rows.append(_task_row(together[0]) | {"JobID": f"{together[0]['array']}_[{_element_list(together)}]"})

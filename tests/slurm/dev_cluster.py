@@ -120,7 +120,9 @@ class DevCluster:
         return [row[0].split(" ")[0] for row in self.accounting(job)]
 
     def node_state(self, name: str) -> str:
-        return self.command("sinfo", "--noheader", "--nodes", name, "--partition=main", "--format=%T").strip()
+        # All nodes: asked for one alone, Slurm 22.05 goes on answering with a state from before the loss.
+        lines = self.command("sinfo", "--Node", "--noheader", "--partition=main", "--format=%N %T").splitlines()
+        return dict(line.split() for line in lines)[name]
 
     def cancel_all(self) -> None:
         """Cancel every job and wait until none is left."""

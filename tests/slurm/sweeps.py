@@ -17,6 +17,7 @@ from suite.ledger import Event, Ledger, State, Work
 from suite.sweep import Sweep, load_sweep
 from tests.contract.test_methods import outcome
 from tests.slurm.dev_cluster import DevCluster, until
+from tests.slurm.steps import Steps
 
 CHECKOUT = Path(__file__).parents[2]
 SECONDS = 180  # that a command, or a sweep on a cluster, may take
@@ -30,22 +31,6 @@ sweep = load_sweep(Path(sys.argv[1]))
 for trial in sweep.trials:
     run_trial(trial, Ledger(Path(sys.argv[2]), sweep.name), Path("data"))
 """
-# What a site's setup puts into tasks: steps that take at least so many seconds, so that a trial is slow on any machine and costs no
-# more processor than a fast one; and steps that leave so much memory taken.
-STEPS = """
-import os, time
-from suite import stop
-
-seconds, megabytes = (float(os.environ.get(name, "0")) for name in ("STEP_SECONDS", "STEP_MEGABYTES"))
-taken = []
-
-def requested(original=stop.requested):
-    time.sleep(seconds)
-    taken.append(b"x" * int(megabytes * 2**20))
-    return original()
-
-stop.requested = requested
-"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +39,7 @@ class ClusterSweep:
 
     folder: Path
     cluster: DevCluster
+    steps: Steps  # of its tasks
 
     @property
     def file(self) -> Path:
@@ -130,7 +116,14 @@ class ClusterSweep:
 
 
 def prepare(
-    folder: Path, cluster: DevCluster, text: str, *, step_seconds: float = 0.0, step_megabytes: float = 0.0, **site: object
+    folder: Path,
+    cluster: DevCluster,
+    text: str,
+    *,
+    step_seconds: float = 0.0,
+    step_megabytes: float = 0.0,
+    held: int | None = None,
+    **site: object,
 ) -> ClusterSweep:
     """Write the sweep file and a site profile with these fields.
 
@@ -138,13 +131,13 @@ def prepare(
         text: the sweep, as YAML.
         step_seconds: what a training step takes at least.
         step_megabytes: memory that a training step leaves taken.
+        held: steps of a task after which it waits until `steps.release`.
     """
-    made, steps = ClusterSweep(folder, cluster), folder / "steps"
-    steps.mkdir(parents=True)
-    (steps / "sitecustomize.py").write_text(STEPS)
+    folder.mkdir(parents=True)
+    made = ClusterSweep(folder, cluster, Steps(folder / "steps", step_seconds, step_megabytes, held))
     made.file.write_text(text)
-    setup = f"export PYTHONPATH={steps} STEP_SECONDS={step_seconds} STEP_MEGABYTES={step_megabytes}"
-    made.write_site(setup=[setup] if step_seconds or step_megabytes else [], **site)
+    environment = {} if made.steps.are_usual() else made.steps.install()
+    made.write_site(setup=[f"export {name}={value}" for name, value in environment.items()], **site)
     return made
 
 
@@ -157,13 +150,18 @@ def _toml(value: object) -> str:
 def undisturbed(folder: Path, text: str) -> Ledger:
     """The ledger of a run of the sweep that nothing disturbs, here and without Slurm."""
     folder.mkdir(parents=True)
-    file, root = folder / "sweep.yaml", folder / "runs"
+    process = start_here(folder, text)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    return Ledger(folder / "runs", "sweep")
+
+
+def start_here(folder: Path, text: str, **environment: str) -> subprocess.Popen[str]:
+    """A process that works on all trials of the sweep in the folder, without Slurm."""
+    file = folder / "sweep.yaml"
     file.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(file), str(root)], cwd=CHECKOUT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return Ledger(root, load_sweep(file).name)
+    command = [sys.executable, "-c", RUN, str(file), str(folder / "runs")]
+    return subprocess.Popen(command, cwd=CHECKOUT, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
 
 
 def assert_same(ledger: Ledger, reference: Ledger, sweep: Sweep) -> None:

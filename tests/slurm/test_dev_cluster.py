@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cluster(start_cluster: Callable[..., AbstractContextManager[DevCluster]]) -> Iterator[DevCluster]:
-    with start_cluster(max_array=11, node_timeout=5, grace=5) as running:
+    with start_cluster(max_array=11, node_timeout=5, grace=2) as running:
         yield running
 
 
@@ -27,7 +29,7 @@ def test_a_job_runs_and_is_accounted_for(slurm_env: DevCluster) -> None:
 
 
 def test_a_gpu_job_sees_its_gpu_only(slurm_env: DevCluster) -> None:
-    script = "echo $CUDA_VISIBLE_DEVICES; until [ -e $OUT/done ]; do sleep 0.1; done"
+    script = "echo $CUDA_VISIBLE_DEVICES $ROCR_VISIBLE_DEVICES; until [ -e $OUT/done ]; do sleep 0.1; done"
     flags = ("--gres=gpu:1", "--nodelist=n1", f"--export=ALL,OUT={slurm_env.directory}")
     jobs = [slurm_env.sbatch(script, *flags) for _ in range(2)]
     until(lambda: all(map(slurm_env.output, jobs)), "both jobs have said which GPU they see")
@@ -51,8 +53,9 @@ def test_preemption_warns_then_requeues(slurm_env: DevCluster) -> None:
     high = slurm_env.sbatch("true", "--partition=high", "--nodelist=n1", "--exclusive")
     slurm_env.wait(high, "COMPLETED")
     slurm_env.wait(low, "COMPLETED")
-    assert slurm_env.output(low).split("\n")[:3] == ["run 0", "ready", "warned"]
-    assert "run 1" in slurm_env.output(low)
+    first, _, rest = slurm_env.output(low).partition("DUE TO PREEMPTION")
+    assert "warned" in first.splitlines()
+    assert "run 1" in rest.splitlines()
     until(lambda: slurm_env.states(low) == ["PREEMPTED", "COMPLETED"], "sacct tells the preemption")
 
 
@@ -122,9 +125,41 @@ def test_two_clusters_side_by_side_and_nothing_left_of_the_second(
     assert slurm_env.queue() == {job: "RUNNING"}
 
 
-def test_mistakes_are_named(slurm_env: DevCluster, tmp_path: Path) -> None:
+def test_nodes_can_be_hosts_by_name(start_cluster: Callable[..., AbstractContextManager[DevCluster]]) -> None:
+    if subprocess.run(["unshare", "--uts", "--mount", "true"], check=False).returncode:
+        pytest.skip("no namespaces in this container")
+    with start_cluster(nodes=2, gpu_nodes=0, accounting=0, hostnames=1) as other:
+        assert other.command("srun", "--nodelist=n2", "hostname") == "n2\n"
+        assert other.command("srun", "--nodelist=n2", "getent", "hosts", "n1", "n2").startswith("127.0.0.1 ")
+
+
+STARTER = """
+from tests.slurm.dev_cluster import dev_cluster
+with dev_cluster(nodes=1, gpu_nodes=0, accounting=0) as cluster:
+    print(cluster.directory, flush=True)
+    input()
+"""
+
+
+def test_killed_tests_leave_no_cluster(start_cluster: object) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as starter:
+        assert starter.stdout is not None
+        directory = Path(starter.stdout.readline().strip())
+        assert _processes_below(directory)
+        starter.kill()
+    until(lambda: not directory.exists(), "its cluster is gone")
+    assert not _processes_below(directory)
+
+
+def test_mistakes_are_named(slurm_env: DevCluster) -> None:
     assert "no node 'n9': n1 n2 n3 n4" in slurm_env.run("kill-node", "n9", check=False).stderr
-    elsewhere = DevCluster(tmp_path, slurm_env.settings | {"SLURM_DEV_DIR": str(tmp_path / "other")})
+    elsewhere = DevCluster(slurm_env.directory, slurm_env.settings | {"SLURM_DEV_DIR": f"{slurm_env.directory}/other"})
     assert "is in use: set SLURM_DEV_PORT" in elsewhere.run("start", check=False).stderr
     assert "no cluster at" in elsewhere.run("status", check=False).stderr
     changed = DevCluster(slurm_env.directory, slurm_env.settings | {"SLURM_DEV_CPUS": "2"})
