@@ -9,17 +9,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+PROBE = 2**16  # bytes
+
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write(temporary)` fill a file beside `path`, then make it appear as `path` at once."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        write(temporary)
+        _fill(temporary, write)
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _fill(path: Path, write: Callable[[Path], object]) -> None:
+    """Libraries have words of their own for a full disk or quota: after an error of theirs the disk is asked for its reason."""
+    try:
+        write(path)
+    except OSError:
+        raise
+    except Exception:
+        with path.open("ab") as file:
+            file.write(bytes(PROBE))
+        raise
 
 
 def fsync(path: Path) -> None:

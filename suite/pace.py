@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from suite.ledger import Attempt, Event
 
-TAIL = 2**15  # bytes: some two hundred points
+TAIL = 2**13  # bytes: some fifty points
 
 
 def recent(attempt: Attempt) -> list[Event]:

@@ -76,6 +76,11 @@ class Slurm:
     def wait_for_text(self, name: str, text: str) -> None:
         self.until(lambda: text in self.text(name), f"{name} says {text}")
 
+    def preempt_time(self, job: str) -> str:
+        shown = self.run("scontrol", "-o", "show", "job", job).stdout
+        (found,) = re.findall(r"\bPreemptTime=(\S+)", shown)
+        return str(found)
+
     def preempt(self, job: str) -> None:
         """The job is to be in the partition "low", alone on a node."""
         if self.fake:
@@ -89,7 +94,7 @@ class Slurm:
 def real_cluster() -> Iterator[DevCluster]:
     if (reason := why_not()) is not None:
         pytest.skip(reason)
-    with dev_cluster(grace=2) as cluster:
+    with dev_cluster(grace=4) as cluster:
         yield cluster
 
 
@@ -97,7 +102,7 @@ def real_cluster() -> Iterator[DevCluster]:
 def slurm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
     if request.param == "fake":
         fake = request.getfixturevalue("fake_slurm")
-        for name, value in {"slots": 8, "kill_wait": 1, "grace": 1}.items():
+        for name, value in {"slots": 8, "kill_wait": 1, "grace": 1.5}.items():
             fake.set(name, value)
         yield Slurm(tmp_path, fake)
         return
@@ -254,22 +259,21 @@ def test_srun_passes_on_how_its_task_ended(slurm: Slurm) -> None:
         "srun bash -c 'exit 9'; echo $?\n"
         "srun bash -c 'kill -9 $$'; echo $?\n"
         "srun bash -c 'kill -USR2 $$'; echo $?\n"
-        "srun --output nodir/x_%j.txt true; echo $?\n"
         "srun nosuchcommand; echo $?\n"
         "srun --unbuffered --output step_%j_%t.txt --error step_%j_%t_err.txt bash -c 'echo out; echo err >&2'; echo $?\n"
+        "srun --output nodir/x_%j.txt true; echo $?\n"  # the last: with the real one the next step would wait for a while
     )
     slurm.wait(job)
     said = re.sub(r"n\d: task", "N: task", slurm.text(job)).replace(job, "JOB").splitlines()
-    said = [line for line in said if "StepId" not in line]
+    noise = ("StepId", "step creation temporarily disabled", "Step created")  # the last two: a busy machine
+    said = [line for line in said if not any(words in line for words in noise)]
     assert said[:4] == ["srun: error: N: task 0: Exited with exit code 9", "9", "srun: error: N: task 0: Killed", "137"]
-    assert said[4:8] == [
-        "srun: error: N: task 0: User defined signal 2",
-        "140",
-        "srun: error: Could not open stdout file: No such file or directory",
-        "1",
+    assert said[4:6] == ["srun: error: N: task 0: User defined signal 2", "140"]
+    assert "execve(): nosuchcommand: No such file or directory" in said[6]
+    assert said[7:] == [
+        *("srun: error: N: task 0: Exited with exit code 2", "2", "0"),
+        *("srun: error: Could not open stdout file: No such file or directory", "1"),
     ]
-    assert "execve(): nosuchcommand: No such file or directory" in said[8]
-    assert said[9:] == ["srun: error: N: task 0: Exited with exit code 2", "2", "0"]
     assert (slurm.text(f"step_{job}_0"), slurm.text(f"step_{job}_0_err")) == ("out\n", "err\n")
     rows = slurm.sacct(job, "JobID,JobName,State,ExitCode", "--parsable2")
     assert [row[0] for row in rows[:3]] == [job, f"{job}.batch", f"{job}.0"]
@@ -314,10 +318,11 @@ def test_an_ended_job_can_be_requeued(slurm: Slurm) -> None:
     job = slurm.sbatch("exit ${SLURM_RESTART_COUNT:-5}")
     slurm.wait(job)
     assert slurm.run("scontrol", "requeue", job).returncode == 0
-    slurm.until(lambda: slurm.states(job) == ["FAILED", "FAILED"], "it has run twice")
+    slurm.until(lambda: slurm.states(job) == ["REQUEUED", "FAILED"], "it has run twice")
     assert slurm.sacct(job, "ExitCode") == [["1:0"]]
-    done = slurm.run("scontrol", "requeue", job)
-    assert done.returncode == 0
+    if slurm.fake:
+        slurm.fake.set("requeue_delay", 60)
+    assert slurm.run("scontrol", "requeue", job).returncode == 0
     again = slurm.run("scontrol", "requeue", job)
     assert (again.returncode, again.stderr.strip()) == (1, f"Job is pending execution for job {job}")
 
@@ -373,10 +378,11 @@ def test_scancel_signals_steps_or_script(slurm: Slurm) -> None:
 
 
 def test_preemption_warns_the_step_then_ends_it_and_requeues(slurm: Slurm) -> None:
-    job = listener(slurm, 60, "--partition=low", "--exclusive")
+    job = listener(slurm, 60, "--partition=low", "--exclusive", "--signal=USR2@90")
+    assert slurm.preempt_time(job) == "None"
     slurm.preempt(job)
-    shown = slurm.run("scontrol", "show", "job", job).stdout
     slurm.wait_for_text(f"{job}_step", "SIGUSR2")
+    assert slurm.preempt_time(job) not in ("None", "Unknown")
     slurm.until(lambda: slurm.states(job)[:1] == ["PREEMPTED"], "it is preempted")
     slurm.until(lambda: "run 1." in slurm.text(job), "it runs again")
     slurm.run("scancel", job)
@@ -385,7 +391,17 @@ def test_preemption_warns_the_step_then_ends_it_and_requeues(slurm: Slurm) -> No
     assert "SIGUSR2" not in heard(slurm, job)
     assert "DUE TO PREEMPTION" in slurm.text(job)
     assert slurm.states(job) == ["PREEMPTED", "CANCELLED"]
-    assert "JobState=" in shown
+
+
+def test_preemption_warns_with_sigterm_if_the_job_names_no_signal(slurm: Slurm) -> None:
+    job = listener(slurm, 60, "--partition=low", "--exclusive")
+    slurm.preempt(job)
+    slurm.wait_for_text(f"{job}_step", "SIGTERM")
+    assert slurm.run("squeue", "-h", "-j", job, "-o", "%T").stdout == "RUNNING\n", "the grace period has begun"
+    slurm.until(lambda: "run 1." in slurm.text(job), "it runs again")
+    slurm.run("scancel", job)
+    slurm.wait(job)
+    assert slurm.states(job) == ["PREEMPTED", "CANCELLED"]
 
 
 def test_out_of_time(slurm: Slurm) -> None:
@@ -467,7 +483,8 @@ def test_what_the_controller_tells(slurm: Slurm) -> None:
         "Requeue": "1",
         "RunTime": "00:00:00",
     }
-    assert (shown["StdOut"], shown["PreemptTime"]) == (f"{slurm.folder}/{job}.txt", "None")
+    assert shown["StdOut"] == f"{slurm.folder}/{job}.txt"
+    assert "PreemptTime" not in shown, "it has not begun"
     slurm.run("scontrol", "release", job)
     slurm.wait(job)
 
@@ -539,14 +556,16 @@ def test_killed_and_out_of_memory(fake_slurm: FakeSlurm) -> None:
     assert rows == ["FAILED|0:9", "OUT_OF_MEMORY|0:125"]
 
 
-def test_preempted_with_sigterm_only(fake_slurm: FakeSlurm, tmp_path: Path) -> None:
+def test_preemption_without_a_signal_of_the_users(fake_slurm: FakeSlurm, tmp_path: Path) -> None:
     """As on a cluster without preempt_send_user_signal."""
-    fake_slurm.set("preempt_signal", "")
-    job = listener(Slurm(tmp_path, fake_slurm), 60)
+    fake_slurm.set("preempt_send_user_signal", 0)
+    slurm = Slurm(tmp_path, fake_slurm)
+    job = listener(slurm, 60, "--signal=USR2@90")
     fake_slurm.preempt(job)
-    fake_slurm.wait(job, "PENDING", "RUNNING")
-    Slurm(tmp_path, fake_slurm).wait_for_text(job, "run 1.")
-    assert "SIGUSR2" not in (tmp_path / f"{job}_step.txt").read_text()
+    slurm.wait_for_text(f"{job}_step", "SIGTERM")
+    assert fake_slurm.states(job) == ["RUNNING"], "the grace period has begun"
+    slurm.wait_for_text(job, "run 1.")
+    assert "SIGUSR2" not in slurm.text(f"{job}_step")
 
 
 def test_time_passes_at_once_when_told(fake_slurm: FakeSlurm, tmp_path: Path) -> None:

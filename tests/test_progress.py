@@ -249,7 +249,7 @@ def test_only_the_end_of_a_long_file_is_read(scene: Scene) -> None:
     assert attempt is not None
     events = pace.recent(attempt)
     assert events[-1]["step"] == 1_999
-    assert 100 < len(events) < 1_000
+    assert 20 < len(events) < 1_000
     with (attempt.path / "events.jsonl").open("a") as file:
         file.write('{"event": "train", "st')
     assert pace.recent(attempt)[-1]["step"] == 1_999, "a line cut by a crash is left out"

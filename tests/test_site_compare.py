@@ -209,6 +209,14 @@ def test_what_does_not_fit(settings: dict[str, Any], level: str, what: str) -> N
     assert problems(Site(**settings), cluster()) == [(level, what)]
 
 
+def test_one_node_must_have_everything_at_once() -> None:
+    kinds = [NodeKind("p", "idle", 64, 1000, {}, frozenset()), NodeKind("p", "idle", 2, 9000, {"": 1}, frozenset())]
+    many = Site(cpus=8, memory="4000M")
+    assert misfit(many, kinds) == "no such node has 4000 MiB of memory; the largest has 1000"
+    assert misfit(Site(cpus=8, memory="500M"), kinds) is None
+    assert misfit(Site(cpus=2, memory="4000M", gpus=1), kinds) is None
+
+
 @pytest.mark.parametrize("constraint", ["slow|gpu", "[a|b]", "gpu&fast", "gpu,cpu"])
 def test_constraints_that_may_be_met(constraint: str) -> None:
     assert misfit(Site(constraint=constraint), list(NODES[:2])) is None

@@ -222,7 +222,7 @@ def test_what_a_cleaner_or_a_crash_took_is_staged_again(data: Path, scratch: Pat
 
 
 def in_process(work: Callable[[], object]) -> multiprocessing.process.BaseProcess:
-    process = FORK.Process(target=work)
+    process = FORK.Process(target=work, daemon=True)
     process.start()
     return process
 

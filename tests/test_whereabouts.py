@@ -50,7 +50,8 @@ def test_queued_with_slurms_reason(scene: Scene) -> None:
     for task in range(2):
         scene.slurm(f"7_{task}", "a", "PENDING", reason="JobArrayTaskLimit")
         scene.slurm(f"8_{task}", "b", "PENDING")
-    assert [each.why for each in places(scene)] == ["JobArrayTaskLimit"] * 2 + [COMMON] * 2
+    limited = "as many tasks run as may at once (JobArrayTaskLimit)"
+    assert [each.why for each in places(scene)] == [limited] * 2 + [COMMON] * 2
     assert {each.place for each in places(scene)} == {Place.QUEUED}
     assert look(scene).expected() == {trial.id for trial in scene.trials}
 

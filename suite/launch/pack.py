@@ -15,8 +15,9 @@ from typing import Any
 
 from suite import stop
 from suite.config import Trial
+from suite.launch.early import Early, standing_of
 from suite.launch.worker import disk_is_full
-from suite.ledger import Ledger
+from suite.ledger import Event, Ledger
 
 Errors = dict[str, str]  # trial id -> what went wrong
 
@@ -45,21 +46,24 @@ def pack(
     cpus: Callable[[Trial], int],
     gpus: float,
     at_once: int | None = None,
+    early: Early | None = None,
 ) -> Errors:
     """Run these trials, as many at once as there is room for (and at most `at_once`), and say what went wrong.
 
     `storage` is for Tune's temporary files. `ray.init` must have been called, with `SETTINGS` in the environment before.
+    With `early`, trials that do worse than others are stopped before their ends.
     """
     from ray import tune  # only now: Ray reads its environment when it is imported
 
     def need(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": cpus(_trial(config)), "GPU": gpus}])
 
-    work = tune.with_parameters(_work, ledger=ledger, data_root=data_root)
+    work = tune.with_parameters(_work, ledger=ledger, data_root=data_root, early=early)
+    scheduler = early.scheduler() if early else None
     results = tune.Tuner(
         tune.with_resources(work, need),
         param_space={"trial": tune.grid_search([trial.model_dump_json() for trial in trials])},
-        tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
+        tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True, scheduler=scheduler),
         run_config=tune.RunConfig(storage_path=str(storage), name="pack", verbose=0),
     ).fit()
     reports = [result.metrics for result in results if result.metrics]
@@ -71,12 +75,14 @@ def _trial(config: dict[str, Any]) -> Trial:
     return Trial.model_validate_json(config["trial"])
 
 
-def _work(config: dict[str, Any], ledger: Ledger, data_root: Path) -> None:
+def _work(config: dict[str, Any], ledger: Ledger, data_root: Path, early: Early | None) -> None:
     """One trial in a worker process, which goes on to its next one after an error."""
     from ray import tune
 
     trial = _trial(config)
-    tune.report({"trial": trial.id, "error": _run(trial, ledger, data_root)})
+    stop.clear()  # the trial before may have been stopped early
+    said = _run_judged(trial, ledger, data_root, early) if early else _run(trial, ledger, data_root)
+    tune.report({"trial": trial.id, "error": said})
 
 
 def _run(trial: Trial, ledger: Ledger, data_root: Path) -> str:
@@ -95,6 +101,28 @@ def _run(trial: Trial, ledger: Ledger, data_root: Path) -> str:
     return ""
 
 
+def _run_judged(trial: Trial, ledger: Ledger, data_root: Path, early: Early) -> str:
+    """The same in a thread, while this one reports how the trial does, and has it stop if Tune's scheduler says so."""
+    from ray import tune
+
+    work, said = ledger.trial(trial.id), list[str]()
+    before = work.newest_attempt()
+    seen: Event | None = before.newest("eval") if before else None
+    runner = threading.Thread(target=lambda: said.append(_run(trial, ledger, data_root)))
+    runner.start()
+    while runner.is_alive():
+        runner.join(WATCH)
+        attempt = work.newest_attempt()
+        event = attempt.newest("eval") if attempt else None
+        if event is None or event == seen:
+            continue
+        tune.report({"trial": trial.id, "error": "", **standing_of(event)})  # returns when the scheduler has judged
+        seen = event
+        if early.judged(trial.id):
+            stop.request(early.reason)
+    return said[0] if said else "its thread ended without a word"
+
+
 @cache
 def _watch_for_stop() -> None:
     """Have a thread of this process turn the stop file into a request to stop."""
@@ -103,7 +131,7 @@ def _watch_for_stop() -> None:
 
 
 def _keep_looking_for_stop() -> None:
-    while not stop.requested():
+    while True:  # a request may be cleared, when a trial was stopped for its own sake
         time.sleep(WATCH)
         _look_for_stop()
 

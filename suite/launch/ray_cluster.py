@@ -30,7 +30,14 @@ from suite.launch.meeting import Head
 from suite.launch.pack import NODE_DATA, SETTINGS, STOP_FILE
 
 OBJECT_STORE = 100 * MIB  # trials exchange nothing through it
-LONGEST = 107 - 66  # bytes left for a temporary folder in the path of a Unix socket, 66 is what Ray appends
+LONGEST = 107 - 68  # bytes left for a node's folder in the path of a Unix socket, 68 is what we and Ray append
+PATIENT = {  # Ray's own limits are for a quiet node; the first import of everything from a busy network disk takes longer
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_gcs_rpc_server_connect_timeout_s": "60",
+    "RAY_py_gcs_connect_timeout_s": "120",
+}
 PREFIX = "slq-"
 SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # of Linux's prctl
 PATIENCE = 10.0  # seconds for killed processes to be gone
@@ -111,6 +118,7 @@ def environment(token: str, folder: Path, data_root: Path) -> dict[str, str]:
     code = [str(Path(suite.__file__).parent.parent), *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {
         **SETTINGS,
+        **PATIENT,
         "RAY_AUTH_MODE": "token",  # explicit: else it depends on a file in the home directory
         "RAY_AUTH_TOKEN": token,
         "RAY_memory_monitor_refresh_ms": "0",  # it watches the whole machine's memory; here the limit is Slurm's
@@ -135,7 +143,8 @@ def worker_options(head: Head) -> list[str]:
 def start_node(
     options: Sequence[str], share: Share, variables: Mapping[str, str], folder: Path, log: Path
 ) -> subprocess.Popen[bytes]:
-    """Start Ray on this node; it lives as long as the returned process, or this one."""
+    """Start Ray on this node, with its files in `folder`; it lives as long as the returned process, or this one."""
+    folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *options]
     command += [f"--temp-dir={folder}", f"--num-cpus={share.cpus}", f"--num-gpus={share.gpus}"]
     command += ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
@@ -143,6 +152,11 @@ def start_node(
     if share.memory is not None:
         command.append(f"--memory={max(share.memory - OBJECT_STORE, MIB)}")
     return start_sheltered(command, variables, folder, log)
+
+
+def is_up(folder: Path) -> bool:
+    """Whether Ray with its files in `folder` has started: writing this file is the last that `ray start` does."""
+    return (folder / "ray_current_cluster").exists()
 
 
 def start_sheltered(

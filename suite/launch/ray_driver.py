@@ -16,14 +16,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from suite.claim import slurm_job
 from suite.config import Trial
 from suite.errors import UserError
+from suite.launch.early import Early, was_stopped_early
 from suite.launch.meeting import Meeting
 from suite.launch.pack import DIED, NO_SPACE, STOP_FILE, Errors, pack
 from suite.launch.plan import is_missing
 from suite.launch.submission import Submission
 from suite.launch.worker import DISK_FULL
-from suite.ledger import Ledger, State
+from suite.ledger import Ledger, State, Work
 
 POLL = 0.5
 MAX_DEATHS = 3  # times that a trial's worker process may die in one run of the job
@@ -39,6 +41,7 @@ class Drive:
     sweep: str
     data_root: str
     gpus_per_trial: float
+    scheduler: str
     meeting: str
     address: str
     nodes: int
@@ -106,12 +109,14 @@ def pack_all(trials: Sequence[Trial], ledger: Ledger, drive: Drive) -> Errors:
     """Run what is missing until all is done, running elsewhere, or given up. A trial whose worker process dies is tried again."""
     errors: Errors = {}
     deaths: Counter[str] = Counter()
+    early = Early.of(drive.scheduler, Path(drive.meeting) / "stopped-early")
     storage = Path(os.environ[STOP_FILE]).with_name("tune")
     while True:
         left = [trial for trial in trials if trial.id not in errors]
-        missing = [trial for trial in left if is_missing(ledger.trial(trial.id))]
+        missing = [trial for trial in left if _is_wanted(ledger.trial(trial.id))]
         if missing:
-            said = pack(missing, ledger, Path(drive.data_root), storage, cpus=_threads, gpus=drive.gpus_per_trial)
+            data_root, gpus = Path(drive.data_root), drive.gpus_per_trial
+            said = pack(missing, ledger, data_root, storage, cpus=_threads, gpus=gpus, early=early)
             died = [trial for trial, message in said.items() if message == DIED]
             deaths.update(died)
             errors |= {trial: said[trial] for trial in said if trial not in died or deaths[trial] >= MAX_DEATHS}
@@ -119,6 +124,13 @@ def pack_all(trials: Sequence[Trial], ledger: Ledger, drive: Drive) -> Errors:
             time.sleep(POLL)  # the claim of a process that died on another node has yet to expire
         else:
             return errors
+
+
+def _is_wanted(work: Work) -> bool:
+    """Whether it is missing, and has not been given up by the scheduler in an earlier run of this job."""
+    attempt = work.newest_attempt()
+    given_up = attempt is not None and attempt.job() == slurm_job()[0] and was_stopped_early(work)
+    return is_missing(work) and not given_up
 
 
 def _threads(trial: Trial) -> int:

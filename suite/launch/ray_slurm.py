@@ -21,6 +21,7 @@ from suite import stop
 from suite.claim import slurm_job
 from suite.errors import UserError
 from suite.files import write_atomic
+from suite.launch import early
 from suite.launch.allocation import Share
 from suite.launch.meeting import Head, Meeting
 from suite.launch.plan import is_missing
@@ -30,6 +31,7 @@ from suite.launch.ray_cluster import (
     environment,
     free_port,
     head_options,
+    is_up,
     listens,
     node_folder,
     own_address,
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
 
 POLL = 0.25  # seconds
 START_LIMIT = 300.0  # seconds for Ray to come up on a node, and for all nodes to be in
-PORTS = 3  # ports to try for the head: another process may take one between our look and its start
+TRIES = (
+    3  # starts of Ray on a node: it has limits of its own on a busy node, and another process may take a port meanwhile
+)
 MARGIN = 30.0  # seconds of the warning that are kept for ending Ray and asking Slurm to requeue
 SHORTEST = 180.0  # seconds from a job's start to its warning; Ray takes up to a minute to start, and Slurm may warn a minute early
 STAGING_LIMIT = 3600.0  # seconds more where data are brought to the nodes before
@@ -67,17 +71,25 @@ class RayPack:
     sweep: str
     data_root: str
     gpus_per_trial: float
+    scheduler: str  # of Tune, for trials that may be stopped early
     grace: float  # seconds for trials to save after the warning; less than the time that the warning leaves
     scratch: str | None  # environment variable that names the node's own disk
     stage: bool  # whether data are brought there
 
     @staticmethod
-    def of(submission: Submission, ledger: Ledger, data_root: str, site: Site, gpus_per_trial: float) -> RayPack:
+    def of(
+        submission: Submission,
+        ledger: Ledger,
+        data_root: str,
+        site: Site,
+        gpus_per_trial: float,
+        scheduler: early.Name = "none",
+    ) -> RayPack:
         """For a submission to a site."""
         refuse_unfit(site)
         grace = max(site.signal_seconds - MARGIN, site.signal_seconds / 2)
         where = (str(submission.path), str(ledger.root), ledger.sweep, data_root)
-        return RayPack(*where, gpus_per_trial, grace, site.scratch, site.stage_data)
+        return RayPack(*where, gpus_per_trial, scheduler, grace, site.scratch, site.stage_data)
 
     def __call__(self) -> None:
         adopt_orphans()
@@ -182,31 +194,30 @@ class Task:
     def _variables(self, head: Head) -> dict[str, str]:
         return environment(head.token, self.folder, self.data_root)
 
-    def _start(self, head: Head, options: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start(self, head: Head, options: Sequence[str], number: int) -> subprocess.Popen[bytes]:
+        """Start Ray on this node for the so manieth time."""
         share, log = Share.of(os.environ), self.meeting.log(self.rank)
-        return start_node(options, share, self._variables(head), self.folder, log)
+        return start_node(options, share, self._variables(head), self.folder / str(number), log)
 
     def _start_head(self) -> tuple[subprocess.Popen[bytes], Head]:
-        """The head, once it listens. Raises `stop.Stopped` if a stop is asked for before."""
+        """The head, once it is up. Raises `stop.Stopped` if a stop is asked for before."""
         host = own_address(os.environ)
-        for _ in range(PORTS):
+        for number in range(TRIES):
             head = Head(host, free_port(host), secrets.token_hex(32))
-            ray = self._start(head, head_options(head))
+            ray = self._start(head, head_options(head), number)
             end = time.monotonic() + START_LIMIT
             while ray.poll() is None and time.monotonic() < end:
                 stop.check()
-                if listens(head):
+                if is_up(self.folder / str(number)):
                     return ray, head
                 time.sleep(POLL)
             end_descendants()
         said = tail(self.meeting.log(self.rank))
-        raise RuntimeError(
-            f"Ray's head did not come up on {host}, at {PORTS} ports one after the other; it says:\n{said}"
-        )
+        raise RuntimeError(f"Ray's head did not come up on {host} in {TRIES} tries; it says:\n{said}")
 
     def _drive(self, head: Head) -> Drive:
         pack, nodes = self.pack, int(os.environ["SLURM_JOB_NUM_NODES"])
-        where = (pack.submission, pack.root, pack.sweep, pack.data_root, pack.gpus_per_trial)
+        where = (pack.submission, pack.root, pack.sweep, pack.data_root, pack.gpus_per_trial, pack.scheduler)
         return Drive(*where, str(self.meeting.path), head.address, nodes, pack.start_limit)
 
     def _supervise(self, ray: subprocess.Popen[bytes], driver: subprocess.Popen[bytes]) -> int:
@@ -245,19 +256,24 @@ class Task:
         head = self._await_head()
         if head is None:
             return 0
-        ray = self._start(head, worker_options(head))
+        for number in range(TRIES):
+            ray = self._start(head, worker_options(head), number)
+            self._stay(head, ray)
+            if ray.poll() is None or self.meeting.has_ended():
+                return 0
+            say(f"Ray has ended with exit code {ray.returncode}:\n{tail(self.meeting.log(self.rank))}")
+            end_descendants()
+        return self._failed(f"Ray has ended {TRIES} times; it says:\n{tail(self.meeting.log(self.rank))}")
+
+    def _stay(self, head: Head, ray: subprocess.Popen[bytes]) -> None:
+        """Until the first task has ended it all, or is gone, or Ray on this node has ended."""
         missed, passed_on = 0, False
-        while not self.meeting.has_ended() and missed < GONE:
+        while not self.meeting.has_ended() and missed < GONE and ray.poll() is None:
             if (reason := stop.requested() or self.meeting.asked_to_stop()) and not passed_on:
                 self._pass_on(reason)
                 passed_on = True
-            if ray.poll() is not None:
-                return self._failed(
-                    f"Ray has ended with exit code {ray.returncode}:\n{tail(self.meeting.log(self.rank))}"
-                )
             missed = 0 if listens(head) else missed + 1
             time.sleep(POLL)
-        return 0
 
     def _await_head(self) -> Head | None:
         """Where the head is; None if the first task has ended before, or nothing was heard of it."""

@@ -255,15 +255,15 @@ def _or_end(line: str) -> str:
 # Without srun Slurm's signals reach the batch shell only. It passes them on, and lives to run what follows.
 FORWARD = """\
 slq_forward() {
-    local child= code
-    trap 'kill -USR2 $child' USR2
-    trap 'kill -TERM $child' TERM
-    "$@" & child=$!
+    local code
+    trap 'kill -USR2 $!' USR2
+    trap 'kill -TERM $!' TERM
+    "$@" &
     while true; do
-        code=0; wait $child || code=$?
-        kill -0 $child 2>/dev/null || break  # else a signal ended the waiting, not the child
+        code=0; wait $! || code=$?
+        kill -0 $! 2>/dev/null || break  # else a signal ended the waiting, not the task
     done
-    code=0; wait $child || code=$?
+    code=0; wait $! || code=$?
     trap - USR2 TERM
     return $code
 }"""

@@ -21,6 +21,17 @@ from suite.launch.submission import Submission, submissions
 from suite.ledger import Attempt, Ledger, State, Work
 
 COMMON = "waiting for resources or priority"  # what sacct does not say, since it is the rule
+REASONS = {
+    "JobArrayTaskLimit": "as many tasks run as may at once",
+    "BeginTime": "queued again, may start in a moment",
+    "JobHeldUser": "held by its user, see scontrol release",
+    "JobHeldAdmin": "held by an administrator",
+    "Dependency": "waits for another job",
+    "DependencyNeverSatisfied": "waits for a job that failed, and will never start",
+    "ReqNodeNotAvail": "the nodes asked for are down or reserved",
+    "PartitionDown": "the partition is down",
+    "launch_failed_requeued_held": "held, as its start failed on a node; see scontrol release",
+}
 
 
 class Place(StrEnum):
@@ -78,7 +89,7 @@ class Group:
     def reason(self) -> str:
         """Why its waiting jobs wait: what most of them are said to wait for."""
         reasons = Counter(job.reason for job in self.jobs if job.is_waiting())
-        return (reasons.most_common(1)[0][0] or COMMON) if reasons else ""
+        return waits_for(reasons.most_common(1)[0][0]) if reasons else ""
 
     def causes(self) -> Counter[str]:
         """Why jobs of it did not end well."""
@@ -102,6 +113,11 @@ class Group:
         if self.source == "squeue":
             return "without accounting Slurm does not say how jobs ended"
         return f"Slurm knows nothing of {self.unknown} of its {self.submission.tasks} jobs"
+
+
+def waits_for(reason: str) -> str:
+    """Slurm's reason why a job waits, for people."""
+    return f"{REASONS[reason]} ({reason})" if reason in REASONS else reason or COMMON
 
 
 @dataclass(frozen=True)

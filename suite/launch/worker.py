@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from suite import stop
+from suite.claim import SupersededError, owner_of, slurm_job
 from suite.config import Trial
 from suite.launch.plan import is_missing
-from suite.ledger import Ledger, State
+from suite.ledger import Ledger, State, Work
 
 FINISHED, SICK, DISK_FULL = 0, 70, 74  # exit codes of a task; 70 and 74 are EX_SOFTWARE and EX_IOERR of sysexits.h
 IN_A_ROW = (
@@ -34,6 +35,11 @@ def drain(trials: Sequence[Trial], ledger: Ledger, data_root: Path, say: Callabl
         try:
             if run_trial(trial, ledger, data_root):
                 failed = 0
+        except SupersededError as error:
+            say(f"left to another: {error}")
+            if _we_are_past(ledger.trial(trial.id)):
+                say("it is a later run of this very job: Slurm took this node for dead, so the task ends")
+                return FINISHED
         except Exception as error:
             say(f"failed: {type(error).__name__}: {error}")
             failed += 1
@@ -58,6 +64,13 @@ def _pending(trials: Sequence[Trial], ledger: Ledger) -> Iterator[Trial]:
     for trial in waiting:
         if is_missing(ledger.trial(trial.id)):
             yield trial
+
+
+def _we_are_past(work: Work) -> bool:
+    """Whether the trial is with a later run of our own job, as after a network cut."""
+    attempt, (job, restart) = work.newest_attempt(), slurm_job()
+    owner = owner_of(attempt.path) if attempt else None
+    return owner is not None and owner.job == job != "" and owner.restart > restart
 
 
 def disk_is_full(error: BaseException | None) -> bool:

@@ -99,7 +99,9 @@ def config() -> str:
         "PreemptType": "preempt/partition_prio",
         "SelectType": "select/cons_tres",
         "SlurmctldHost[0]": "fake(127.0.0.1)",
-        "SlurmctldParameters": "preempt_send_user_signal" if store.setting("preempt_signal") else "(null)",
+        "SlurmctldParameters": "preempt_send_user_signal"
+        if store.setting("preempt_send_user_signal") == "1"
+        else "(null)",
         "SLURM_VERSION": "22.05.8",
     }
     lines = [f"{name:<23} = {value}" for name, value in values.items()]
@@ -134,6 +136,8 @@ def describe(task: Task) -> str:
     status = task["status"] or 0
     code = f"{os.WEXITSTATUS(status)}:{os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0}"
     output = output_of(task, "output")
+    preempted = forms.stamp(task["preempted"], "None")
+    preemption = f"   PreemptEligibleTime={forms.stamp(start)} PreemptTime={preempted}\n" if start else ""
     return f"""JobId={task["job"] or task["array"]}{array} JobName={task["name"]}
    UserId={task["user"]}({os.getuid()}) GroupId={task["user"]}({os.getgid()}) MCS_label=N/A
    Priority=1 Nice=0 Account={task["account"]} QOS={task["qos"]}
@@ -142,9 +146,8 @@ def describe(task: Task) -> str:
    RunTime={forms.elapsed(forms.ran(task))} TimeLimit={time_limit(task)} TimeMin=N/A
    SubmitTime={forms.stamp(task["submit"])} EligibleTime={forms.stamp(task["eligible"])}
    StartTime={forms.stamp(start)} EndTime={forms.stamp(end or planned)} Deadline=N/A
-   PreemptEligibleTime={forms.stamp(start)} PreemptTime={forms.stamp(task["preempted"], "None")}
-   Partition={task["partition"]} AllocNode:Sid=fake:1
-   NodeList={forms.host_list(task["on"]) or "(null)"}
+{preemption}   Partition={task["partition"]} AllocNode:Sid=fake:1
+   NodeList={forms.host_list(task["on"])}
    NumNodes={task["nodes"]} NumCPUs={task["cpus"]} NumTasks={task["ntasks"]}
    TRES={tres(task)}
    Command={task["command"]}
@@ -264,14 +267,15 @@ def verbs(arguments: list[str]) -> int:
     match arguments:
         case ["stop"]:
             stop()
-        case ["preempt", job, *name]:
-            signal_name = name[0] if name else store.setting("preempt_signal")
-            store.ask("preempt", keys=_running(job), name=signal_name.upper().replace("NONE", ""))
+        case ["preempt", job]:
+            store.ask("preempt", keys=_running(job), number=None)
+        case ["preempt", job, name]:
+            store.ask("preempt", keys=_running(job), number=_signal_number(name))
         case [("timeout" | "node-fail" | "kill" | "oom") as verb, job]:
             store.ask(verb.replace("-", "_"), keys=_running(job))
         case _:
             raise RefusedError(
-                "fake-slurm stop | preempt JOB [SIGNAL|none] | timeout JOB | node-fail JOB | kill JOB | oom JOB", 2
+                "fake-slurm stop | preempt JOB [SIGNAL] | timeout JOB | node-fail JOB | kill JOB | oom JOB", 2
             )
     return 0
 

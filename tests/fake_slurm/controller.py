@@ -122,7 +122,7 @@ class Controller:
             task["again"] = True
             store.save(task)
         elif task["state"] != "PENDING":
-            self.close(task, task["state"], status=task["status"], again=True)
+            self.close(task, "REQUEUED", status=task["status"], again=True)
 
     def cancel(self, task: Task, alone: bool) -> None:
         """An array's element that is cancelled alone before it started leaves no trace in accounting."""
@@ -140,20 +140,21 @@ class Controller:
         if task["state"] == "RUNNING":
             self.send(task, number, batch=batch, steps=steps)
 
-    def preempt(self, task: Task, name: str) -> None:
-        """Warn, and end after the grace period."""
+    def preempt(self, task: Task, number: int | None) -> None:
+        """Warn the task, with this signal if one is given, and end it after the grace period."""
         if task["state"] != "RUNNING":
             return
         task["preempted"] = time.time()
         store.save(task)
-        if name:
-            self.send(task, signal.SIGCONT, getattr(signal, f"SIG{name}"), steps=True)
-        again = task["requeue"]
-        self.after(
-            float(setting("grace")) if name else 0,
-            task,
-            lambda task: self.end(task, "PREEMPTED", again=again, why=" DUE TO PREEMPTION"),
-        )
+        if number is not None:
+            self.send(task, signal.SIGCONT, number, steps=True)
+        elif task["signal"] and setting("preempt_send_user_signal") == "1":
+            self.warn(task)
+        else:
+            self.note(task, "", job=False)
+            self.send(task, signal.SIGCONT, signal.SIGTERM, steps=True)
+        again, why = task["requeue"], " DUE TO PREEMPTION"
+        self.after(float(setting("grace")), task, lambda task: self.end(task, "PREEMPTED", again=again, why=why))
 
     def timeout(self, task: Task) -> None:
         """Let the time pass until its end is near, as its --signal says; then, after the grace period, the rest."""
@@ -391,10 +392,10 @@ class Controller:
             self.after(ANSWER, task, self.terminate)
         self.after(0, task, self.settle)
 
-    def note(self, task: Task, why: str) -> None:
+    def note(self, task: Task, why: str, *, job: bool = True) -> None:
         """What slurmstepd writes into the job's and its steps' error files."""
         when, node = forms.stamp(time.time()), task["on"][0]
-        targets = [(self.error(task), f"JOB {task['job']}")]
+        targets = [(self.error(task), f"JOB {task['job']}")] if job else []
         for step in store.steps(task):
             if step["end"] is None and step["errors"]:
                 targets.append((Path(step["errors"]), f"STEP {task['job']}.{step['number']}"))

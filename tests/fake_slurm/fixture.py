@@ -51,7 +51,7 @@ class FakeSlurm:
     # --- what happens to tasks: JOB is "123" (all running tasks of it) or "123_4"
 
     def preempt(self, job: str, signal: str | None = None) -> None:
-        """Warn (USR2, another signal, or "none" for SIGTERM at once), end after `grace`, requeue."""
+        """Warn with the signal of its --signal, else with SIGTERM (or with this one), end after `grace`, requeue."""
         self.run("fake-slurm", "preempt", job, *([signal] if signal else []))
 
     def timeout(self, job: str) -> None:

@@ -30,8 +30,8 @@ SETTINGS = {
     "fail": "",  # commands that fail as if their daemon were down: sacct, sbatch, ..., or slurmctld, slurmdbd;
     #              sbatch-lost: the job is submitted, but sbatch says that the answer did not come
     "kill_wait": "2",  # seconds between SIGTERM and SIGKILL
-    "grace": "2",  # seconds between the warning (USR2) and the end, when preempted or out of time by `fake-slurm`
-    "preempt_signal": "USR2",  # what warns a task of preemption; "" for none, as without preempt_send_user_signal
+    "grace": "2",  # seconds between the warning and the end, when preempted or out of time by `fake-slurm`
+    "preempt_send_user_signal": "1",  # warn of preemption with the signal of --signal; "0", or without --signal: SIGTERM
     "requeue_delay": "0.3",  # seconds after which a requeued task may start again
     "minute": "60",  # seconds in a minute of --time and --signal: less makes limits come sooner
 }

@@ -361,7 +361,7 @@ def _task_row(run: Task) -> Row:
         "JobIDRaw": str(run["job"] or run["array"]),
         "JobName": run["name"],
         "State": state,
-        "ExitCode": forms.exit_code(run["status"]) if state in ("COMPLETED", "FAILED", "OUT_OF_MEMORY") else "0:0",
+        "ExitCode": forms.exit_code(run["status"]),
         "DerivedExitCode": "0:0",
         "NodeList": forms.host_list(run["on"]) or "None assigned",
         "Elapsed": forms.elapsed(ran),

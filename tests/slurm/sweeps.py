@@ -24,12 +24,11 @@ SECONDS = 180  # that a command, or a sweep on a cluster, may take
 RUN = """
 import sys
 from pathlib import Path
+from suite.launch.worker import drain
 from suite.ledger import Ledger
 from suite.sweep import load_sweep
-from suite.trial import run_trial
 sweep = load_sweep(Path(sys.argv[1]))
-for trial in sweep.trials:
-    run_trial(trial, Ledger(Path(sys.argv[2]), sweep.name), Path("data"))
+sys.exit(drain(sweep.trials, Ledger(Path(sys.argv[2]), sweep.name), Path("data"), print))
 """
 
 
@@ -150,18 +149,25 @@ def _toml(value: object) -> str:
 def undisturbed(folder: Path, text: str) -> Ledger:
     """The ledger of a run of the sweep that nothing disturbs, here and without Slurm."""
     folder.mkdir(parents=True)
-    process = start_here(folder, text)
-    _, said = process.communicate()
+    ledger, process = start_here(folder, text)
+    said, _ = process.communicate()
     assert process.returncode == 0, said
-    return Ledger(folder / "runs", "sweep")
+    return ledger
 
 
-def start_here(folder: Path, text: str, **environment: str) -> subprocess.Popen[str]:
-    """A process that works on all trials of the sweep in the folder, without Slurm."""
-    file = folder / "sweep.yaml"
+def start_here(folder: Path, text: str, **environment: str) -> tuple[Ledger, subprocess.Popen[str]]:
+    """A process that works on all trials of the sweep, without Slurm, and its ledger in the folder."""
+    file, root = folder / "sweep.yaml", folder / "runs"
     file.write_text(text)
-    command = [sys.executable, "-c", RUN, str(file), str(folder / "runs")]
-    return subprocess.Popen(command, cwd=CHECKOUT, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(file), str(root)],
+        cwd=CHECKOUT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Ledger(root, load_sweep(file).name), process
 
 
 def assert_same(ledger: Ledger, reference: Ledger, sweep: Sweep) -> None:

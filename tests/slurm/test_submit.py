@@ -185,7 +185,7 @@ def test_a_silent_controller_ends_in_one_sentence(two: ClusterSweep, cluster: De
 
 
 def test_accounting_goes_away_during_a_sweep(slurm_env: DevCluster, tmp_path: Path) -> None:
-    slow = prepare(tmp_path / "x", slurm_env, TWO, step_seconds=0.5, memory="900M", max_submit=1)
+    slow = prepare(tmp_path / "x", slurm_env, TWO, held=1, memory="900M", max_submit=1)
     slow.submit()
     first, second = (slow.ledger.trial(trial.id) for trial in slow.sweep.trials)
     until(lambda: first.newest_attempt() or second.newest_attempt(), "a trial runs")
@@ -203,6 +203,7 @@ def test_accounting_goes_away_during_a_sweep(slurm_env: DevCluster, tmp_path: Pa
     assert "Slurm does not answer" in said
     slurm_env.start_controller()
 
+    slow.steps.release()
     slow.wait()
     assert [len(work.attempts()) for work in (first, second)] == [1, 1]
     assert "2 of 2 trials done" in slow.status()
@@ -312,7 +313,7 @@ def test_uncommitted_code_is_refused_or_marked(checkout: Checkout, cluster: DevC
 
     assert checkout.submit("--allow-dirty").returncode == 0
     assert_each_once(two)
-    assert "2 of them ran from uncommitted code" in checkout.slq("tables").stdout
+    assert "2 of them ran from uncommitted code" in two.slq("tables").stdout
     for work in works(two):
         assert work.attempts()[0].provenance()["dirty"] is True
         assert "+# an edit" in (work.attempts()[0].path / "code.diff").read_text()

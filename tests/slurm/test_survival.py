@@ -1,37 +1,44 @@
-"""What happens to a sweep on a cluster when its tasks are preempted, killed, cancelled, or lose their node, memory or disk.
+"""What becomes of a sweep on a cluster when its tasks are preempted, killed, cancelled, or lose their node, memory or disk.
 
 Each scenario is a sweep of its own. In the end every trial has its result, bit for bit that of a run that nothing disturbed, and no
-trial was worked on by two at a time. All scenarios of a cluster run at once, on nodes of their own where they break something: they
-spend their time waiting for Slurm.
+trial was worked on by two at a time. The scenarios run at once, on nodes of their own where they break something: they spend their
+time waiting for Slurm.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from suite import cli
 from suite.claim import owner_of
 from suite.ledger import Attempt, Ledger
+from suite.sweep import load_sweep
 from tests.slurm.dev_cluster import DevCluster, until
+from tests.slurm.steps import Steps
 from tests.slurm.sweeps import (
     ClusterSweep,
     assert_one_after_the_other,
     assert_same,
     prepare,
     recorded,
+    start_here,
     undisturbed,
 )
+
+pytestmark = pytest.mark.slow
 
 ONE = """
 defaults:
@@ -44,8 +51,17 @@ defaults:
 trials:
   - method: {name: slq, bits: 3}
 """
-TWO = ONE + "  - method: {name: slq, bits: 2}\n"  # of one baseline: one of them waits for it
-HELD = 40  # steps: the first trial is then in its first stage, behind its baseline, and the second one is, too
+TWO = ONE + "  - method: {name: slq, bits: 2}\n"  # of the same baseline: one of them waits for it
+HELD = 40  # steps of a task: the trial is then behind its baseline, and before its end
+SETTINGS = {
+    "gpu_nodes": 0,
+    "cpus": 8,
+    "memory": 16000,
+    "memory_limit": 1,
+    "extra": "PartitionName=abrupt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0",
+}
+SECONDS = 300  # for each thing that is waited for, on a machine that is busy with other things
+COMMAND_LINE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -57,36 +73,71 @@ class Place:
     reference: Ledger  # of the trials in `TWO`, undisturbed
 
     def prepare(self, text: str = ONE, **settings: Any) -> ClusterSweep:
-        usual: dict[str, Any] = {"time": "00:20:00", "signal_seconds": 20, "held": HELD}
+        usual: dict[str, Any] = {"time": "00:30:00", "signal_seconds": 20, "held": HELD, "extra": {"nodelist": "n2"}}
         return prepare(self.folder, self.cluster, text, **(usual | settings))
 
-    def submit(self, text: str = ONE, **settings: Any) -> ClusterSweep:
+    def begin(self, text: str = ONE, **settings: Any) -> ClusterSweep:
         """A sweep that is submitted, and at work on all of its trials."""
         sweep = self.prepare(text, **settings)
-        sweep.submit()
+        submit(sweep)
         until_trains(sweep)
         return sweep
 
     def check(self, sweep: ClusterSweep) -> None:
         """All is done, as if nothing had happened."""
-        sweep.wait()
+        sweep.wait(SECONDS)
         assert_same(sweep.ledger, self.reference, sweep.sweep)
         assert_one_after_the_other(sweep.ledger, sweep.sweep)
+        count = len(sweep.sweep.trials)
+        assert status(sweep).startswith(f"{count} of {count} trials done")
+        assert not [work.path for work in sweep.ledger.trials() if work.checkpoint.exists()]
+
+
+def slq(sweep: ClusterSweep, verb: str, *arguments: str) -> str:
+    """What the command says. In this process: another one would need seconds to start."""
+    with COMMAND_LINE, pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
+        patch.setattr(sys, "argv", ["slq", verb, str(sweep.file), *arguments, "--root", str(sweep.root)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    assert not end.value.code, said.getvalue()
+    return said.getvalue()
+
+
+def submit(sweep: ClusterSweep) -> str:
+    return slq(sweep, "submit", "--site", str(sweep.site), "--allow-dirty")
+
+
+def status(sweep: ClusterSweep) -> str:
+    return slq(sweep, "status")
+
+
+def logs(sweep: ClusterSweep) -> str:
+    return slq(sweep, "logs", sweep.sweep.trials[0].id)
 
 
 def until_trains(sweep: ClusterSweep, attempt: int = 1) -> None:
     """Wait until this attempt of each trial trains."""
-    until(lambda: all(_step(sweep, trial.id, attempt) > 10 for trial in sweep.sweep.trials), "all trials train", 120)
+    until(lambda: all(_trains(each, attempt) for each in attempts(sweep)), "all trials train", SECONDS)
 
 
-def _step(sweep: ClusterSweep, trial: str, number: int) -> int:
-    attempt = sweep.ledger.trial(trial).newest_attempt()
-    event = attempt.newest("train") if attempt and attempt.number == number and attempt.is_live() else None
-    return int(event["step"]) if event else 0
+def _trains(tried: list[Attempt], number: int) -> bool:
+    event = tried[-1].newest("train") if len(tried) >= number and tried[-1].is_live() else None
+    return event is not None and event["step"] > 10
 
 
 def attempts(sweep: ClusterSweep) -> list[list[Attempt]]:
+    """Of each trial."""
     return [sweep.ledger.trial(trial.id).attempts() for trial in sweep.sweep.trials]
+
+
+def ends(sweep: ClusterSweep) -> list[list[str]]:
+    """How each attempt of each trial said that it ended."""
+    return [[_end(attempt) for attempt in tried] for tried in attempts(sweep)]
+
+
+def _end(attempt: Attempt) -> str:
+    end = attempt.newest("end") or {"outcome": "silent"}
+    return " ".join(filter(None, [end["outcome"], end.get("error")]))
 
 
 def repeated(sweep: ClusterSweep) -> int:
@@ -95,204 +146,264 @@ def repeated(sweep: ClusterSweep) -> int:
     return sum(len(each) - len({event["step"] for event in each}) for each in events)
 
 
+def task(sweep: ClusterSweep) -> str:
+    """Slurm's id of the newest submission's first array task."""
+    return sweep.submissions[-1].job_ids()[0]
+
+
+def until_stopped(sweep: ClusterSweep) -> None:
+    """Wait until no trial is at work."""
+    until(lambda: not any(tried[-1].is_live() for tried in attempts(sweep)), "the trials stop", SECONDS)
+
+
+def until_over(sweep: ClusterSweep) -> None:
+    """Wait until none of the newest submission's jobs waits or runs."""
+    until(lambda: not sweep.cluster.queue(sweep.job()), "the job is over", SECONDS)
+    until(lambda: "RUNNING" not in sweep.cluster.states(task(sweep)), "accounting knows it", SECONDS)
+
+
+def kill(sweep: ClusterSweep) -> None:
+    owner = owner_of(attempts(sweep)[0][-1].path)
+    assert owner is not None
+    os.kill(owner.pid, signal.SIGKILL)
+
+
 @contextmanager
 def occupied(cluster: DevCluster, node: str) -> Iterator[None]:
     """A job of high priority has the node for itself."""
-    job = cluster.sbatch("sleep 600", "--partition=high", f"--nodelist={node}", "--exclusive")
-    cluster.wait(job, "RUNNING", seconds=90)
+    job = cluster.sbatch("sleep 3600", "--partition=high", f"--nodelist={node}", "--exclusive")
     try:
+        cluster.wait(job, "RUNNING", seconds=SECONDS)
         yield
     finally:
         cluster.command("scancel", job)
 
 
-def dump(name, sweep):
-    import time
-    print(f"##### {time.strftime('%X')} {name}\n{sweep.status()}", flush=True)
-    for j in sweep.submissions[-1].job_ids():
-        print(j, sweep.cluster.accounting(j, "state", "exitcode", "reason", "start", "end"))
-    for f in sweep.submissions[-1].path.glob("crashes*"):
-        print(f.name, f.read_text())
-    for a in attempts(sweep):
-        print([(x.newest("end"), x.newest("train") and x.newest("train")["step"]) for x in a])
-    print(sweep.slq("logs", sweep.sweep.trials[0].id).stdout, flush=True)
+WARNED, TERMINATED = "interrupted preempted or out of time (SIGUSR2)", "interrupted terminated (SIGTERM)"
+
+
+def preempted(place: Place, end: str, text: str = ONE, partition: str = "low") -> None:
+    """It saves, goes back to the queue by itself, and goes on where it was, without repeating a step."""
+    sweep = place.begin(text, partition=partition, extra={"nodelist": "n1"})
+    count = len(sweep.sweep.trials)
+    with occupied(place.cluster, "n1"):
+        import time; t=time.time()
+        for _ in range(40):
+            said = status(sweep)
+            print(time.time()-t, said.splitlines()[0], place.cluster.accounting(task(sweep),"state","start","end"), place.cluster.queue(sweep.job()))
+            if time.time()-t>15: break
+            time.sleep(0.3)
+        assert f"0 of {count} trials done, {count} interrupted" in (said := status(sweep)), said
+        assert end.removeprefix("interrupted ") in said
+        sweep.steps.release()
+    place.check(sweep)
+    assert ends(sweep) == [[end, "done"]] * count
+    assert repeated(sweep) == 0
+    assert len(sweep.submissions) == 1
+    for each in sweep.submissions[0].job_ids():
+        until(lambda job=each: place.cluster.states(job)[-1] == "COMPLETED", f"{each} has ended well", SECONDS)  # type: ignore[misc]
 
 
 def preempted_with_a_warning(place: Place) -> None:
-    sweep = place.submit(TWO, partition="low", extra={"nodelist": "n1"})
-    with occupied(place.cluster, "n1"):
-        dump("preempted warn", sweep)
-        sweep.steps.release()
-    place.check(sweep)
-    dump("preempted warn done", sweep)
-    print("repeated", repeated(sweep))
+    preempted(place, WARNED, TWO)
 
 
 def preempted_with_sigterm_only(place: Place) -> None:
-    sweep = place.submit(TWO, partition="low", extra={"nodelist": "n1"})
-    with occupied(place.cluster, "n1"):
-        dump("preempted term", sweep)
-        sweep.steps.release()
-    place.check(sweep)
-    dump("preempted term done", sweep)
-    print("repeated", repeated(sweep))
+    """As on clusters where a preempted job gets no signal of its own choice."""
+    conf = Path(place.cluster.env["SLURM_CONF"])
+    conf.write_text(conf.read_text().replace("SlurmctldParameters=preempt_send_user_signal", ""))
+    place.cluster.command("scontrol", "reconfigure")
+    preempted(place, TERMINATED)
 
 
 def preempted_without_grace(place: Place) -> None:
-    sweep = place.submit(TWO, partition="abrupt", extra={"nodelist": "n2"})
-    with occupied(place.cluster, "n2"):
-        dump("preempted abrupt", sweep)
-        sweep.steps.release()
-    place.check(sweep)
-    dump("preempted abrupt done", sweep)
-    print("repeated", repeated(sweep))
+    """Time to save is what Slurm leaves to every job that it ends: KillWait, five seconds here."""
+    preempted(place, TERMINATED, partition="abrupt")
 
 
 def out_of_time(place: Place) -> None:
-    sweep = place.submit(step_seconds=0.6, held=None, time="00:01:00", signal_seconds=10, extra={"nodelist": "n2"})
-    until(lambda: len(attempts(sweep)[0]) > 1, "again", 120)
-    dump("timelimit", sweep)
+    """A trial that needs longer than the time limit of its job, which is a minute, goes on in the same job."""
+    sweep = place.prepare(held=None, step_seconds=0.7, time="00:01:00", signal_seconds=5)
+    submit(sweep)
+    until(lambda: attempts(sweep)[0][1:], "it goes on", SECONDS)
     place.check(sweep)
-    dump("timelimit done", sweep)
-    print("repeated", repeated(sweep))
+    (said,) = ends(sweep)
+    assert said == [WARNED] * (len(said) - 1) + ["done"]
+    assert repeated(sweep) == 0
+    assert len(sweep.submissions) == 1
 
 
 def requeued_by_hand(place: Place) -> None:
-    sweep = place.submit(extra={"nodelist": "n2"})
-    place.cluster.command("scontrol", "requeue", f"{sweep.job()}_0")
-    until(lambda: not attempts(sweep)[0][0].is_live(), "stopped")
-    dump("requeue", sweep)
+    sweep = place.begin()
+    place.cluster.command("scontrol", "requeue", task(sweep))
+    until_stopped(sweep)
+    assert "0 of 1 trials done, 1 interrupted" in status(sweep)
     sweep.steps.release()
     place.check(sweep)
-    dump("requeue done", sweep)
-    print("repeated", repeated(sweep))
+    assert ends(sweep) == [[TERMINATED, "done"]]
+    assert repeated(sweep) == 0
 
 
 def node_lost(place: Place) -> None:
-    sweep = place.submit(TWO, exclude="n1,n2")
-    node = place.cluster.command("squeue", "-h", "-j", f"{sweep.job()}_0", "-o", "%N").strip()
+    """All processes of the node are gone at once. Slurm notices, and runs the tasks elsewhere."""
+    sweep = place.begin(TWO, extra={}, exclude="n1,n2")
+    node = place.cluster.command("squeue", "--noheader", f"--jobs={task(sweep)}", "--format=%N").strip()
     place.cluster.kill_node(node)
-    dump(f"node {node} killed", sweep)
-    until(lambda: place.cluster.queue().get(f"{sweep.job()}_0") != "RUNNING", "noticed", 90)
-    dump("node noticed", sweep)
-    place.cluster.start_node(node)
+    assert "0 of 2 trials done, 2 interrupted" in status(sweep)
+    until(lambda: place.cluster.queue()[task(sweep)] == "PENDING", "Slurm notices", SECONDS)
+    until(lambda: f"node failure of {node}" in status(sweep), "the status says so", SECONDS)
     sweep.steps.release()
     place.check(sweep)
-    dump("node done", sweep)
-
-
-def kill(sweep: ClusterSweep) -> None:
-    owner = owner_of(attempts(sweep)[0][-1].path)
-    assert owner
-    os.kill(owner.pid, signal.SIGKILL)
+    assert ends(sweep) == [["silent", "done"]] * 2
+    assert place.cluster.node_state(node).startswith("down")
+    place.cluster.start_node(node)
+    until(lambda: place.cluster.node_state(node) == "idle", "the node is back", SECONDS)
 
 
 def killed(place: Place) -> None:
-    sweep = place.submit(extra={"nodelist": "n2"}, max_crashes=1)
+    """Its batch script sends it back to the queue, but not for ever; then the next submission goes on."""
+    sweep = place.begin(max_crashes=1)
     kill(sweep)
-    until(lambda: place.cluster.queue().get(f"{sweep.job()}_0") != "RUNNING", "noticed", 30)
-    dump("killed", sweep)
+    until(lambda: place.cluster.queue()[task(sweep)] == "PENDING", "it is queued again", SECONDS)
+    assert "0 of 1 trials done, 1 interrupted" in (said := status(sweep)), said
+    assert "killed (SIGKILL)" in said
     until_trains(sweep, 2)
     kill(sweep)
-    until(lambda: not place.cluster.queue(sweep.job()), "over", 30)
-    dump("killed twice", sweep)
+    until_over(sweep)
+    crashes = (sweep.submissions[0].path / f"crashes-{task(sweep)}.txt").read_text().splitlines()
+    assert [line.split()[1] for line in crashes] == ["137", "137"]
+    assert "0 of 1 trials done, 1 lost" in (said := status(sweep)), said
+    assert "killed (SIGKILL)" in said
     sweep.steps.release()
-    print(sweep.submit())
+    assert "1 to run" in submit(sweep)
     place.check(sweep)
-    dump("killed done", sweep)
+    assert ends(sweep) == [["silent", "silent", "done"]]
 
 
 def cancelled(place: Place) -> None:
-    sweep = place.submit(extra={"nodelist": "n2"})
+    sweep = place.begin()
     place.cluster.command("scancel", sweep.job())
-    until(lambda: not place.cluster.queue(sweep.job()), "over", 30)
-    dump("cancelled", sweep)
+    until_over(sweep)
+    assert "0 of 1 trials done, 1 lost" in (said := status(sweep)), said
+    assert "cancelled by root" in said
     sweep.steps.release()
-    print(sweep.submit())
+    assert "1 to run" in submit(sweep)
     place.check(sweep)
-    dump("cancelled done", sweep)
-    print("repeated", repeated(sweep))
+    assert ends(sweep) == [[TERMINATED, "done"]]
+    assert repeated(sweep) == 0
 
 
 def out_of_memory(place: Place) -> None:
-    node = {"nodelist": "n2"}
-    sweep = place.prepare(held=None, step_megabytes=25, extra=node, max_crashes=0)
-    sweep.submit()
-    until(lambda: not place.cluster.queue(sweep.job()), "over", 120)
-    dump("oom", sweep)
-    sweep.write_site(extra=node)
-    print(sweep.submit())
+    sweep = place.prepare(held=None, step_megabytes=25, max_crashes=0)
+    submit(sweep)
+    until_over(sweep)
+    assert "0 of 1 trials done, 1 lost" in (said := status(sweep)), said
+    assert "out of memory (SIGKILL)" in said
+    sweep.write_site()
+    submit(sweep)
     place.check(sweep)
-    dump("oom done", sweep)
+    assert ends(sweep) == [["silent", "done"]]
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def disk_full(place: Place) -> None:
-    sweep = place.prepare(extra={"nodelist": "n2"})
-    sweep.root.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(sweep.root)], check=True)
-    try:
-        sweep.submit()
+    sweep = place.prepare()
+    filler = sweep.root / "filler"
+    with small_disk(sweep.root):
+        submit(sweep)
         until_trains(sweep)
-        subprocess.run(["dd", "if=/dev/zero", f"of={sweep.root}/filler", "bs=1k"], capture_output=True)
+        subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1k"], capture_output=True)
         sweep.steps.release()
-        until(lambda: not place.cluster.queue(sweep.job()), "over", 60)
-        print(subprocess.run(["df", str(sweep.root)], capture_output=True, text=True).stdout)
-        dump("disk", sweep)
-        (sweep.root / "filler").unlink()
-        print(sweep.submit())
+        until_over(sweep)
+        assert "disk full" in (said := status(sweep)), said
+        assert place.cluster.accounting(task(sweep), "exitcode") == [("74:0",)]
+        filler.unlink()
+        submit(sweep)
         place.check(sweep)
-        dump("disk done", sweep)
-    finally:
-        subprocess.run(["umount", "-l", str(sweep.root)], check=True)
+        assert len(attempts(sweep)[0]) == 2
 
 
-WARNING = (
-    preempted_with_a_warning,
-    out_of_time,
-    requeued_by_hand,
-    node_lost,
-    killed,
-    cancelled,
-    out_of_memory,
-    disk_full,
+# Those of a line run one after the other, for they need the same node, or change the cluster.
+LINES: tuple[tuple[Callable[[Place], None], ...], ...] = (
+    (preempted_with_a_warning, preempted_with_sigterm_only, preempted_without_grace),
+    (out_of_time,),
+    (node_lost,),
+    (killed,),
+    (requeued_by_hand, cancelled),
+    (out_of_memory, disk_full),
 )
-NO_WARNING = (preempted_with_sigterm_only, preempted_without_grace)
+SCENARIOS = [scenario for line in LINES for scenario in line]
+Outcomes = dict[Callable[[Place], None], Future[None]]
 
 
 @pytest.fixture(scope="module")
-def stories(request, start_cluster, tmp_path_factory):
-    """Every selected scenario, running."""
-    wanted = [
-        i.callspec.params["scenario"]
-        for i in request.session.items
-        if i.path == request.path and hasattr(i, "callspec")
-    ]
-    base = tmp_path_factory.mktemp("survival")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return undisturbed(tmp_path_factory.mktemp("undisturbed") / "x", TWO)
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest,
+    start_cluster: Callable[..., AbstractContextManager[DevCluster]],
+    reference: Ledger,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Outcomes]:
+    """All scenarios that are to be tested, begun."""
+    wanted = {item.callspec.params.get("scenario") for item in request.session.items if hasattr(item, "callspec")}
+    folder = tmp_path_factory.mktemp("survival")
     with ExitStack() as stack:
-        reference = undisturbed(base / "reference", TWO)
-        pool = stack.enter_context(ThreadPoolExecutor(len(wanted)))
-        futures = {}
-        for names, settings in (
-            (WARNING, {"preempt_signal": 1}),
-            (
-                NO_WARNING,
-                {
-                    "preempt_signal": 0,
-                    "extra": "PartitionName=abrupt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0",
-                },
-            ),
-        ):
-            if not set(names) & set(wanted):
-                continue
-            cluster = stack.enter_context(start_cluster(gpu_nodes=0, cpus=8, memory=16000, memory_limit=1, **settings))
-            for each in names:
-                if each in wanted:
-                    futures[each] = pool.submit(each, Place(base / each.__name__, cluster, reference))
-        print("all submitted", time.strftime("%X"))
-        yield futures
+        cluster = stack.enter_context(start_cluster(**SETTINGS))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in {**cluster.env, "COLUMNS": "300"}.items():
+            patch.setenv(name, value)
+        begun: Outcomes = {}
+        for line in LINES:
+            one = stack.enter_context(ThreadPoolExecutor(1))
+            for scenario in line:
+                if scenario in wanted:
+                    begun[scenario] = one.submit(scenario, Place(folder / scenario.__name__, cluster, reference))
+        yield begun
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("scenario", WARNING + NO_WARNING, ids=lambda each: each.__name__)
-def test_survives(scenario, stories) -> None:
-    stories[scenario].result()
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_survives(scenario: Callable[[Place], None], outcomes: Outcomes) -> None:
+    outcomes[scenario].result()
+
+
+def test_two_runs_of_one_job_after_a_network_cut(reference: Ledger, tmp_path: Path) -> None:
+    """Slurm starts a job anew while its earlier run still works: the later one has the trials, the earlier one notices and ends."""
+    (slow, earlier), (held, later) = _run(tmp_path, 0), _run(tmp_path, 1)
+    slow.release()
+    said, _ = earlier.communicate(timeout=SECONDS)
+    assert earlier.returncode == 0, said
+    assert "the task ends" in said
+    held.release()
+    said, _ = later.communicate(timeout=SECONDS)
+    assert later.returncode == 0, said
+    sweep, ledger = load_sweep(tmp_path / "sweep.yaml"), Ledger(tmp_path / "runs", "sweep")
+    assert_same(ledger, reference, sweep)
+    first, second = ([_end(attempt) for attempt in ledger.trial(trial.id).attempts()] for trial in sweep.trials)
+    assert len(first) == 2
+    assert first[0].startswith("superseded")
+    assert (first[1], second) == ("done", ["done"])
+
+
+def _run(folder: Path, restart: int) -> tuple[Steps, subprocess.Popen[str]]:
+    """A run of job 7 that is at work on its first trial, and held there."""
+    steps = Steps(folder / f"steps-{restart}", held=HELD)
+    job = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restart)}
+    ledger, process = start_here(folder, TWO, **job, **steps.install())
+    trial = ledger.trial(load_sweep(folder / "sweep.yaml").trials[0].id)
+    until(lambda: _trains(trial.attempts(), restart + 1), f"run {restart} trains", SECONDS)
+    return steps, process
