@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from suite.launch.whereabouts import Group, Place, Submitted
 from suite.ledger import Event
+from suite.plain import plain
 from suite.snapshot import Activity, Snapshot, Watch
 
 __all__ = ["Activity", "Snapshot", "Watch", "describe", "duration", "line", "live", "render", "show", "text"]
@@ -25,7 +25,6 @@ REFRESH = 1.0  # seconds
 PLAIN_REFRESH = 15.0  # seconds between lines where there is no terminal
 ROWS = 16  # of running trials on a terminal, and of submissions
 EXAMPLES = 5  # failed and lost trials that are named
-WIDE = 1000  # columns where there is no terminal: nothing is wrapped or cut
 
 
 def show(watch: Watch, console: Console, *, follow: bool) -> None:
@@ -49,10 +48,7 @@ def show(watch: Watch, console: Console, *, follow: bool) -> None:
 
 def text(snapshot: Snapshot) -> str:
     """The view as plain text, as wide as it needs to be."""
-    console = Console(file=io.StringIO(), width=WIDE, color_system=None, highlight=False)
-    with console.capture() as captured:
-        console.print(Text(line(snapshot)), *_details(snapshot, None), sep="\n")
-    return "\n".join(each.rstrip() for each in captured.get().splitlines())
+    return plain(Text(line(snapshot)), *_details(snapshot, None))
 
 
 def render(snapshot: Snapshot, rows: int | None = None) -> RenderableType:
@@ -99,6 +95,8 @@ def _details(snapshot: Snapshot, rows: int | None) -> Iterator[RenderableType]:
         yield Text()
     yield from _examples(snapshot, Place.FAILED)
     yield from _examples(snapshot, Place.LOST)
+    if on_cluster and snapshot.is_over() and snapshot.left:
+        yield Text(f"no job is left, {snapshot.left} not done; slq submit goes on with them", style="bold")
 
 
 def _reasons(snapshot: Snapshot) -> Table:
@@ -135,24 +133,23 @@ def _job(running: Activity) -> str:
 
 
 def _submissions_table(submitted: Submitted, rows: int | None) -> Table:
-    """Live ones, and those of which something was lost or is unknown; the rest only as a number."""
+    """Those with live jobs, or of which something was lost or is unknown; the rest only as a number."""
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
     for column in ("job", "backend", "site"):
         table.add_column(column)
     for column in ("waiting", "running", "ended", "unknown"):
         table.add_column(column, justify="right")
     table.add_column("")
-    shown = [
-        group
-        for group in submitted.groups
-        if group.is_live() or group.lost or (group.unknown and not group.submission.closed)
-    ]
-    for group in shown[-rows:] if rows else shown:
+    shown = [group for group in submitted.groups if _is_of_interest(group)][-(rows or 0) :]
+    for group in shown:
         table.add_row(*_submission_row(group))
-    hidden = len(submitted.groups) - len(shown[-rows:] if rows else shown)
-    if hidden:
-        table.add_row(f"and {hidden} more", style="dim")
+    if len(shown) < len(submitted.groups):
+        table.add_row(f"and {len(submitted.groups) - len(shown)} more", style="dim")
     return table
+
+
+def _is_of_interest(group: Group) -> bool:
+    return group.is_live() or (not group.submission.closed and group.lost + group.unknown > 0)
 
 
 def _submission_row(group: Group) -> tuple[str, ...]:

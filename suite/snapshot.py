@@ -54,11 +54,15 @@ class Snapshot:
     def finished(self) -> int:
         return self.counts.get(Place.DONE, 0)
 
+    @property
+    def left(self) -> int:
+        """How many are neither done nor failed."""
+        return self.total - self.finished - self.counts.get(Place.FAILED, 0)
+
     def is_over(self) -> bool:
         """Whether nothing will change by itself: all is done or failed, or no job is left that would go on."""
-        left = self.total - self.finished - self.counts.get(Place.FAILED, 0)
         if not self.submitted.groups:
-            return left == 0
+            return self.left == 0
         expected = (Place.RUNNING, Place.QUEUED, Place.INTERRUPTED, Place.UNKNOWN)
         return not any(self.counts.get(place) for place in expected) and not any(
             group.is_live() for group in self.submitted.groups

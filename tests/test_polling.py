@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from suite.launch.polling import BUDGET, JITTER, SELDOM, SOON, Lookout, Polling
+from suite.launch.polling import BRISK, BUDGET, JITTER, SELDOM, SOON, Lookout, Polling
 from suite.launch.queue import Report
 from suite.launch.whereabouts import Place, Submitted, gather
 from suite.ledger import Ledger
@@ -28,7 +28,14 @@ def test_soon_after_a_change_then_ever_more_seldom() -> None:
     assert all(a < b or a == b == SELDOM for a, b in itertools.pairwise(first))
     assert first[-1] == SELDOM
     polling.after(answered=True, changed=True)
-    assert polling.after(answered=True, changed=False) == SOON
+    assert polling.after(answered=True, changed=False) == BRISK
+
+
+def test_a_sweep_in_which_something_happens_all_the_time_is_not_asked_for_every_second() -> None:
+    polling = Polling(Middle())
+    delays = [polling.after(answered=True, changed=True) for _ in range(20)]
+    assert delays[0] == SOON
+    assert delays[-10:] == [BRISK] * 10
 
 
 def test_watchers_do_not_ask_at_the_same_moment() -> None:
@@ -47,7 +54,7 @@ def test_failures_are_budgeted_and_forgiven() -> None:
     assert polling.gave_up()
     polling.after(answered=True, changed=True)
     assert not polling.gave_up()
-    assert polling.after(answered=True, changed=False) == SOON
+    assert polling.after(answered=True, changed=False) == BRISK
 
 
 class Clock:

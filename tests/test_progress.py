@@ -82,7 +82,7 @@ def test_every_state_is_explained(scene: Scene, how: object) -> None:
         "7 array here 2 1 3 0",
         "1 out of memory",
         "? array here 0 0 0 1",
-        "9 array here 0 0 1 0 cancelled",
+        "and 1 more",
     ):
         assert words in shown
     assert "queued 2 " in shown
@@ -190,7 +190,9 @@ def test_a_watch_ends_when_no_job_is_left(scene: Scene, states: list[str], over:
     for task, state in enumerate(states):
         scene.slurm(f"7_{task}", "a", state, start=1.0, end=2.0)
     scene.done(0)
-    assert watch(scene).look().is_over() is over
+    snapshot = watch(scene).look()
+    assert snapshot.is_over() is over
+    assert ("no job is left, 7 not done; slq submit" in text(snapshot)) is over
 
 
 def test_a_watch_of_a_local_sweep_ends_when_all_is_done_or_failed(scene: Scene) -> None:

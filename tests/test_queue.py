@@ -227,6 +227,7 @@ def test_one_call_for_all(commands: Path) -> None:
     assert "--jobs=849,394,999" in asked
     assert f"--format={','.join(SACCT)}" in asked
     assert asked.endswith("%s\n")
+    assert "--duplicates" in asked, "all runs of requeued jobs"
 
 
 def test_nothing_to_ask_is_not_asked(commands: Path) -> None:
@@ -386,8 +387,24 @@ def test_memory_is_told_from_other_kills_by_the_log_of_the_job(text: str) -> Non
 def test_an_attempts_own_word_counts_most() -> None:
     assert cause(FAILED, {"outcome": "failed", "error": "ValueError: no"}) == "ValueError: no"
     assert cause(FAILED, {"outcome": "interrupted", "error": "terminated (SIGTERM)"}) == "terminated (SIGTERM)"
+    assert cause(Job("1", "x", "TIMEOUT"), {"outcome": "failed", "error": "ValueError: no"}) == "ValueError: no"
     full = {"outcome": "failed", "error": "OSError: [Errno 28] No space left on device: 'x'"}
     assert cause(FAILED, full) == "disk full (OSError: [Errno 28] No space left on device: 'x')"
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        ("CANCELLED", "terminated (SIGTERM)", "cancelled by root"),
+        ("TIMEOUT", "preempted or out of time (SIGUSR2)", "time limit reached"),
+        ("PREEMPTED", "preempted or out of time (SIGUSR2)", "preempted"),
+        ("REQUEUED", "terminated (SIGTERM)", "requeued"),
+        ("REQUEUED", "preempted or out of time (SIGUSR2)", "preempted or out of time (SIGUSR2)"),
+        ("RUNNING", "terminated (SIGTERM)", "terminated (SIGTERM)"),
+    ],
+)
+def test_slurm_says_more_of_an_interruption_than_a_signal(state: str, error: str, words: str) -> None:
+    assert cause(Job("1", "x", state, by="0", start=1.0), {"outcome": "interrupted", "error": error}) == words
 
 
 @pytest.mark.parametrize(

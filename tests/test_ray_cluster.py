@@ -304,7 +304,7 @@ def test_two_tasks_pack_trials_are_warned_and_go_on(
 
     runtime = {"log_steps": 2, "checkpoint_seconds": 0.2}
     trials = [
-        make_trial({"name": "slq", "bits": 3}, seed=seed, retrain={"epochs": 40, "batch_size": 128}, runtime=runtime)
+        make_trial({"name": "slq", "bits": 3}, seed=seed, retrain={"epochs": 15, "batch_size": 128}, runtime=runtime)
         for seed in range(2)
     ]
     allocation = Allocation(tmp_path, trials)

@@ -15,6 +15,8 @@ NO_MEMORY = ("memory limit", "oom-kill", "oom_kill", "Out Of Memory")
 TAIL = 2**16  # bytes of a job's log that are looked at
 SECONDS = 60.0  # that the record of a crash may be late
 
+EXTERNAL = {"CANCELLED", "PREEMPTED", "TIMEOUT", "DEADLINE", "NODE_FAIL"}
+
 WORDS = {
     "PREEMPTED": "preempted",
     "TIMEOUT": "time limit reached",
@@ -36,6 +38,8 @@ def cause(run: Job | None, end: Event | None = None, log: str = "", code: int | 
         log: the end of the job's standard error. Slurm may report a task that it killed for its memory as just failed.
         code: exit code of the task as its batch script saw it, where it sent the job back to the queue.
     """
+    if end is not None and end["outcome"] == "interrupted" and run is not None and _says_more(run, end):
+        return of_job(run, log)
     if end is not None and end["outcome"] != "done":
         return _own(end)
     if code is not None:
@@ -47,6 +51,14 @@ def cause(run: Job | None, end: Event | None = None, log: str = "", code: int | 
     if run.is_waiting() and not run.start:
         return "its job waits to run again"
     return of_job(run, log)
+
+
+def _says_more(run: Job, end: Event) -> bool:
+    """Whether Slurm knows better than the attempt, which only got a signal, why it had to stop.
+
+    A task that was warned requeues itself, which is then all that Slurm says of the run.
+    """
+    return run.state in EXTERNAL or (run.state == "REQUEUED" and "SIGTERM" in str(end.get("error", "")))
 
 
 def _own(end: Event) -> str:

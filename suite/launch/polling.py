@@ -1,4 +1,4 @@
-"""How often Slurm is asked while somebody watches: at once, soon again, then seldom; never by all watchers at the same moment."""
+"""How often Slurm is asked while somebody watches: soon at first, then ever more seldom; not by all watchers at the same moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from suite.launch.queue import Report
 from suite.launch.whereabouts import Submitted, ask, gather
 from suite.ledger import Ledger
 
-SOON, SELDOM = 2.0, 60.0  # seconds between two looks: the first, and at most
+SOON, BRISK, SELDOM = 2.0, 10.0, 60.0  # seconds between two looks: the first, while things happen, and at most
 GROWTH = 1.5
 JITTER = 0.2  # share by which a delay is longer or shorter by chance, so that watchers spread out
 BUDGET = 5  # failures in a row after which asking often is given up
@@ -30,11 +30,12 @@ class Polling:
 
         Args:
             answered: whether the look had an answer.
-            changed: whether it differed from the one before: then more is likely to happen soon.
+            changed: whether it differed from the one before: then more is likely to happen soon. In a large sweep something
+                happens all the time, which is no reason to ask every second.
         """
         self.failures = 0 if answered else self.failures + 1
         delay = SELDOM if self.gave_up() else self._delay
-        self._delay = SOON if answered and changed else min(SELDOM, self._delay * GROWTH)
+        self._delay = min(BRISK if answered and changed else SELDOM, self._delay * GROWTH)
         return delay * self.luck.uniform(1 - JITTER, 1 + JITTER)
 
     def gave_up(self) -> bool:

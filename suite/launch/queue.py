@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 PATIENCE = 30.0  # seconds for an answer of Slurm
+LAG = 30.0  # seconds that accounting may need to know of the next run of a job
 YEAR = 365 * 24 * 3600.0  # a time limit of a year or more is none: a requeued job has it in place of UNLIMITED
 
 # Slurm's words for the states of a job. Words that are in none of these sets are not guessed at.
@@ -175,7 +176,9 @@ def ask(command: list[str]) -> str:
         raise NoAnswerError(f"{command[0]} did not answer within {PATIENCE:g} s") from None
     if "Invalid job id specified" in done.stderr:  # squeue has forgotten all of them: that is an answer
         return done.stdout
-    if done.returncode or "Invalid job format" in done.stderr:  # squeue leaves out a column that it does not know, and exits 0
+    if (
+        done.returncode or "Invalid job format" in done.stderr
+    ):  # squeue leaves out a column that it does not know, and exits 0
         raise NoAnswerError(_complaint(command[0], done.stderr))
     return done.stdout
 
@@ -323,9 +326,15 @@ def newest(runs: Iterable[Job]) -> dict[str, Job]:
 def _joined(runs: list[Job]) -> Job:
     """A job whose newest record says that it was requeued waits for its next run, so that record is an earlier one as well."""
     *earlier, newest = runs
-    if newest.state in REQUEUED and newest.start is not None:
+    if newest.start is not None and (newest.state in REQUEUED or _comes_back(newest)):
         earlier.append(newest)
+        newest = replace(newest, state=newest.state if newest.state in REQUEUED else "REQUEUED")
     return replace(newest, earlier=tuple(earlier), restarts=max(newest.restarts, len(earlier)))
+
+
+def _comes_back(run: Job) -> bool:
+    """Whether Slurm, which requeues what it preempted or what lost its node, may not have recorded yet that it did."""
+    return run.state in ("PREEMPTED", "NODE_FAIL") and run.end is not None and time.time() - run.end < LAG
 
 
 def _ours(jobs: Mapping[str, Job], names: Mapping[str, str]) -> dict[str, Job]:

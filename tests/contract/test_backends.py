@@ -20,7 +20,6 @@ from suite.sweep import Sweep, load_sweep
 from tests.contract.test_methods import outcome
 from tests.fake_slurm import store
 from tests.fake_slurm.__main__ import install
-from tests.fake_slurm.fixture import FakeSlurm
 from tests.slurm.dev_cluster import DevCluster, dev_cluster, until, why_not
 from tests.slurm.sweeps import points
 
@@ -141,14 +140,11 @@ def array_on_fake(folder: Path) -> Iterator[Run]:
     commands, state = folder / "bin", folder / "state"
     install(commands)
     more = {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "FAKE_SLURM": str(state)}
-    with pytest.MonkeyPatch.context() as here:
-        here.setenv("FAKE_SLURM", more["FAKE_SLURM"])
-        here.setenv("PATH", more["PATH"])
-        try:
-            yield submitting(folder / "fake", "array", more)
-        finally:
-            FakeSlurm(state).stop()
-            assert not store.processes("FAKE_SLURM", f"{state}\0")
+    try:
+        yield submitting(folder / "fake", "array", more)
+    finally:
+        subprocess.run([commands / "fake-slurm", "stop"], env=os.environ | more, check=True)
+        assert not store.processes("FAKE_SLURM", f"{state}\0")
 
 
 @pytest.fixture(scope="module")

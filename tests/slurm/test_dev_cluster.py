@@ -59,10 +59,16 @@ def test_preemption_warns_then_requeues(slurm_env: DevCluster) -> None:
     until(lambda: slurm_env.states(low) == ["PREEMPTED", "COMPLETED"], "sacct tells the preemption")
 
 
+DAEMON = "(setsid sleep 1000 &)\n"  # leaves its parents: Slurm loses sight of it
+
+
 def test_a_lost_node_is_noticed_and_its_job_requeued(slurm_env: DevCluster) -> None:
-    job = slurm_env.sbatch("echo run; srun sleep $((SLURM_RESTART_COUNT ? 0 : 1000))", "--nodelist=n2")
+    script = f"{DAEMON}echo run; srun sleep $((SLURM_RESTART_COUNT ? 0 : 1000))"
+    job = slurm_env.sbatch(script, "--nodelist=n2")
     until(lambda: slurm_env.output(job) == "run\n", "the job runs")
+    assert _processes_below(slurm_env.directory, "SLURMD_NODENAME=n2")
     slurm_env.kill_node("n2")
+    assert not _processes_below(slurm_env.directory, "SLURMD_NODENAME=n2")
     assert slurm_env.run("status", check=False).returncode == 1
     until(lambda: slurm_env.node_state("n2").startswith("down"), "the loss is noticed")
     assert slurm_env.state(job) == "PENDING"
@@ -117,9 +123,9 @@ def test_two_clusters_side_by_side_and_nothing_left_of_the_second(
     job = slurm_env.sbatch("sleep 1000")
     slurm_env.wait(job, "RUNNING")
     with start_cluster(nodes=1, gpu_nodes=0, accounting=0) as other:
-        other.wait(other.sbatch("sleep 1000"), "RUNNING")
+        other.wait(other.sbatch(f"{DAEMON}sleep 1000"), "RUNNING")
         assert len(slurm_env.queue()) == len(other.queue()) == 1
-        assert _processes_below(other.directory)
+        until(lambda: _processes_below(other.directory, "SLURMD_NODENAME=n1"), "the job has begun")
     assert not _processes_below(other.directory)
     assert not other.directory.exists()
     assert slurm_env.queue() == {job: "RUNNING"}
@@ -166,11 +172,12 @@ def test_mistakes_are_named(slurm_env: DevCluster) -> None:
     assert "other settings" in changed.run("start", check=False).stderr
 
 
-def _processes_below(directory: Path) -> list[str]:
-    """Processes that name a directory in their environment: a cluster's daemons and jobs."""
+def _processes_below(directory: Path, variable: str = "") -> list[str]:
+    """Processes that have a cluster, and maybe another variable, in their environment: its daemons and jobs, those of a node."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
-            if f"SLURM_CONF={directory}/".encode() in environ.read_bytes():
+            variables = environ.read_bytes().decode(errors="replace").split("\0")
+            if f"SLURM_CONF={directory}/etc/slurm.conf" in variables and (not variable or variable in variables):
                 found.append(environ.parent.name)
     return found

@@ -187,12 +187,6 @@ def preempted(place: Place, end: str, text: str = ONE, partition: str = "low") -
     sweep = place.begin(text, partition=partition, extra={"nodelist": "n1"})
     count = len(sweep.sweep.trials)
     with occupied(place.cluster, "n1"):
-        import time; t=time.time()
-        for _ in range(40):
-            said = status(sweep)
-            print(time.time()-t, said.splitlines()[0], place.cluster.accounting(task(sweep),"state","start","end"), place.cluster.queue(sweep.job()))
-            if time.time()-t>15: break
-            time.sleep(0.3)
         assert f"0 of {count} trials done, {count} interrupted" in (said := status(sweep)), said
         assert end.removeprefix("interrupted ") in said
         sweep.steps.release()
@@ -251,7 +245,9 @@ def node_lost(place: Place) -> None:
     place.cluster.kill_node(node)
     assert "0 of 2 trials done, 2 interrupted" in status(sweep)
     until(lambda: place.cluster.queue()[task(sweep)] == "PENDING", "Slurm notices", SECONDS)
-    until(lambda: f"node failure of {node}" in status(sweep), "the status says so", SECONDS)
+    until(lambda: "NODE_FAIL" in place.cluster.states(task(sweep)), "accounting knows it", SECONDS)
+    assert "0 of 2 trials done, 2 interrupted" in (said := status(sweep)), said
+    assert f"node failure of {node}" in said
     sweep.steps.release()
     place.check(sweep)
     assert ends(sweep) == [["silent", "done"]] * 2
