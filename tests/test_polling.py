@@ -109,7 +109,7 @@ def test_elapsed_time_is_no_change(scene: Scene) -> None:
         scene.slurm("7_0", "a", "RUNNING", elapsed=float(elapsed))
         watched.later()
     before = watched.asked
-    watched.later(SOON * 2)
+    watched.later(BRISK * 1.5)
     assert watched.asked == before, "it has become slow"
 
 

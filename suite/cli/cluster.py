@@ -98,7 +98,7 @@ def _commit(proposal: Proposal, data_root: Path, allow_dirty: bool) -> None:
     from suite.preflight import check_inputs
 
     if proposal.site.data_root is None:  # else only compute nodes can tell
-        check_inputs(proposal.trials, proposal.ledger, data_root)
+        check_inputs(proposal.trials, proposal.ledger, data_root, staged=proposal.site.stage_data)
     for done in commit(proposal, data_root, allow_dirty=allow_dirty):
         size = f"{done.tasks} tasks, {len(done.trials)} trials"
         out.print(f"job {done.job_id}   {size}, output in {done.log_folder()}", soft_wrap=True)
