@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-from typing import Any
 
 import pytest
 
 from suite import stop
 from suite.launch import signals
-from suite.launch.signals import TERMINATED, Signals, seconds, time_is_over, was_preempted, watched
+from suite.launch.queue import NoAnswerError
+from suite.launch.signals import TERMINATED, Signals, time_is_over, was_preempted, watched
 
 # from `scontrol --oneliner show job` of Slurm 22.05, shortened
-RUNNING = "JobId=5 JobName=x JobState=RUNNING RunTime=00:00:07 TimeLimit=00:30:00 PreemptEligibleTime=2026-01-05T10:00:00 PreemptTime=None"
+RUNNING = (
+    "JobId=5 JobName=x JobState=RUNNING RunTime=00:00:07 TimeLimit=00:30:00 "
+    "PreemptEligibleTime=2026-01-05T10:00:00 PreemptTime=None"
+)
 PREEMPTED = RUNNING.replace("PreemptTime=None", "PreemptTime=2026-01-05T10:07:00")
 OVER = RUNNING.replace("RunTime=00:00:07", "RunTime=00:30:01")
 UNLIMITED = OVER.replace("TimeLimit=00:30:00", "TimeLimit=UNLIMITED")
@@ -35,21 +37,13 @@ def test_what_slurm_says_of_a_job(shown: str, preempted: bool, over: bool) -> No
     assert time_is_over(shown) is over
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("00:00:07", 7), ("01:02:03", 3723), ("2-00:00:01", 172801), ("UNLIMITED", None), ("INVALID", None), ("", None)],
-)
-def test_durations(text: str, expected: int | None) -> None:
-    assert seconds(text) == expected
-
-
 def answering(monkeypatch: pytest.MonkeyPatch, shown: str | Exception) -> None:
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    def ask(command: list[str]) -> str:
         if isinstance(shown, Exception):
             raise shown
-        return subprocess.CompletedProcess(command, 0, shown, "")
+        return shown
 
-    monkeypatch.setattr(signals.subprocess, "run", run)
+    monkeypatch.setattr(signals, "ask", ask)
 
 
 def left(watching: Signals) -> tuple[int, list[int]]:
@@ -79,7 +73,7 @@ def test_a_signal_asks_for_a_stop_and_the_handlers_come_back(number: signal.Sign
 
 
 def test_after_the_warning_the_job_is_requeued_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, OSError("no Slurm"))
+    answering(monkeypatch, NoAnswerError("no Slurm"))
     assert left(Signals(came=[signal.SIGUSR2])) == (255, [signal.SIGUSR2])
     assert left(Signals(came=[signal.SIGTERM, signal.SIGUSR2])) == (255, [signal.SIGUSR2])
 
@@ -90,7 +84,7 @@ def test_termination_by_the_cluster_requeues(monkeypatch: pytest.MonkeyPatch, sh
     assert left(Signals(came=[signal.SIGTERM])) == (255, [signal.SIGUSR2])
 
 
-@pytest.mark.parametrize("shown", [RUNNING, OSError("no scontrol"), subprocess.TimeoutExpired("scontrol", 1)], ids=str)
+@pytest.mark.parametrize("shown", [RUNNING, NoAnswerError("no scontrol")], ids=str)
 def test_termination_by_the_user_does_not(monkeypatch: pytest.MonkeyPatch, shown: str | Exception) -> None:
     answering(monkeypatch, shown)
     assert left(Signals(came=[signal.SIGTERM])) == (TERMINATED, [])

@@ -332,8 +332,8 @@ def test_a_controller_that_died_after_it_took_the_job_is_not_given_another(
 
 def test_patience_ends(idle: FakeSlurm, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit, "time", pauses := Pauses())
-    proposal = proposed(3, ledger)
     idle.fail("slurmctld")
+    proposal = proposed(3, ledger)
     with pytest.raises(UserError, match=r"controller does not answer: .*Unable to contact.*\nsubmit again later"):
         list(commit(proposal, Path("data"), allow_dirty=True))
     assert pauses.seconds == list(submit.PAUSES)

@@ -68,6 +68,10 @@ class Early:
                     early.judge(result["trial"])
                 return str(base.CONTINUE)
 
+            def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
+                if PERCENT in result:  # the last report tells how the trial ended, no metrics
+                    super().on_trial_complete(controller, trial, result)
+
         return Judge(time_attr=PERCENT, metric=ACCURACY, mode="max", grace_period=GRACE, **options)
 
 
@@ -77,7 +81,10 @@ def _tunes(name: str) -> tuple[Any, dict[str, Any]]:
 
     if name == "asha":
         return ASHAScheduler, {"max_t": 100, "reduction_factor": ASHA_KEEPS, "stop_last_trials": False}
-    return MedianStoppingRule, {"min_samples_required": MEDIAN_NEEDS}
+    return MedianStoppingRule, {
+        "min_samples_required": MEDIAN_NEEDS,
+        "min_time_slice": 100,
+    }  # percent: nobody is paused
 
 
 def standing_of(event: Event) -> dict[str, float]:

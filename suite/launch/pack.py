@@ -27,6 +27,7 @@ SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C reaches us as KeyboardInterrupt
     "RAY_AIR_NEW_OUTPUT": "0",  # its new output ignores verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the last report, with the outcome, has no metrics
 }  # of Ray and Tune, which read their environment when they are imported
 
 STOP_FILE = "SLQ_STOP_FILE"  # variable of worker processes: when this file appears, trials save and stop

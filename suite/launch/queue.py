@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from suite.launch.slurm_time import seconds
+
 PATIENCE = 30.0  # seconds for an answer of Slurm
 LAG = 30.0  # seconds that accounting may need to know of the next run of a job
 YEAR = 365 * 24 * 3600.0  # a time limit of a year or more is none: a requeued job has it in place of UNLIMITED
@@ -278,15 +280,6 @@ def _moment(text: str) -> float | None:
 
 def _limit(limit: float | None) -> float | None:
     return None if limit is None or limit >= YEAR else limit
-
-
-def seconds(text: str) -> float | None:
-    """Seconds of Slurm's [days-][hours:]minutes:seconds[.fraction]; None for UNLIMITED and the like."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
-    if found is None:
-        return None
-    days, hours, minutes, rest = (float(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
 def gpus(tres: str) -> float:

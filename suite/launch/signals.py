@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +19,12 @@ from typing import Any
 
 from suite import stop
 from suite.claim import slurm_job
+from suite.launch.queue import NoAnswerError, ask
+from suite.launch.slurm_time import seconds
 
 WARNING, TERMINATION = signal.SIGUSR2, signal.SIGTERM  # the first is Submitit's choice
 REASONS = {WARNING: "preempted or out of time (SIGUSR2)", TERMINATION: "terminated (SIGTERM)"}
 TERMINATED = 128 + TERMINATION  # exit code
-PATIENCE = 30  # seconds for an answer of Slurm
 
 
 @dataclass
@@ -62,10 +62,9 @@ def watched() -> Iterator[Signals]:
 def must_requeue() -> bool:
     """Whether this job was preempted, or its time is over, so that it has to go back to the queue by itself."""
     job, _ = slurm_job()
-    command = ["scontrol", "--oneliner", "show", "job", job]
     try:
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+        shown = ask(["scontrol", "--oneliner", "show", "job", job])
+    except NoAnswerError:
         return False  # if Slurm does not answer it would not requeue either; the next submission goes on
     return was_preempted(shown) or time_is_over(shown)
 
@@ -80,12 +79,3 @@ def time_is_over(shown: str) -> bool:
     """From the text of `scontrol show job`."""
     run, limit = (re.search(rf"\b{name}=(\S+)", shown) for name in ("RunTime", "TimeLimit"))
     return run is not None and limit is not None and (seconds(run[1]) or 0) >= (seconds(limit[1]) or float("inf"))
-
-
-def seconds(text: str) -> int | None:
-    """Seconds of Slurm's [days-]hours:minutes:seconds; None for UNLIMITED and the like."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
-    if found is None:
-        return None
-    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + rest

@@ -1,4 +1,4 @@
-"""Slurm's way of writing a time limit, such as 30, 02:00:00 or 1-00:00:00."""
+"""Slurm's ways of writing durations: time limits as people write them, and what its commands print."""
 
 from __future__ import annotations
 
@@ -36,3 +36,12 @@ def slurm_time(minutes: int | None) -> str:
     hours, rest = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     return (f"{days}-" if days else "") + f"{hours:02}:{rest:02}:00"
+
+
+def seconds(text: str) -> float | None:
+    """Seconds of [days-][hours:]minutes:seconds[.fraction], as Slurm prints them; None for UNLIMITED and the like."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
+    if found is None:
+        return None
+    days, hours, minutes, rest = (float(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + rest

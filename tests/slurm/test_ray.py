@@ -180,7 +180,7 @@ def test_the_first_task_is_killed_and_the_job_goes_back_to_the_queue(
     slow_sweep: ClusterSweep, slurm_env: DevCluster, four: Ledger
 ) -> None:
     job = slow_sweep.job()
-    os.kill(find(job, "-m\0submitit.core._submit\0", "SLURM_PROCID=0\0"), signal.SIGKILL)
+    os.kill(find(job, "-m\0submitit.core._submit\0", "SLURM_PROCID=0\0", "SLURM_STEP_ID=0\0"), signal.SIGKILL)
     slow_sweep.wait(PATIENCE)
     slurm_env.wait(job, "COMPLETED")
     assert len(slurm_env.states(job)) == 2

@@ -170,20 +170,6 @@ def test_an_answer_that_comes_too_late(
         cluster.cancel_all()
 
 
-def test_a_silent_controller_ends_in_one_sentence(two: ClusterSweep, cluster: DevCluster) -> None:
-    cluster.stop_controller()
-    failed = two.slq("submit", "--site", str(two.site), "--allow-dirty", check=False)
-    assert failed.returncode == 2
-    assert "Slurm's controller does not answer" in failed.stderr
-    assert "submit again later; nothing will run twice" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    cluster.start_controller()
-    with held(cluster):
-        two.submit()
-        assert sum(queued(cluster).values()) == 2
-        cluster.cancel_all()
-
-
 def test_accounting_goes_away_during_a_sweep(slurm_env: DevCluster, tmp_path: Path) -> None:
     slow = prepare(tmp_path / "x", slurm_env, TWO, held=1, memory="900M", max_submit=1)
     slow.submit()
