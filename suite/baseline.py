@@ -21,12 +21,12 @@ from suite.nets import load_published, published_sha256
 from suite.pack.store import save_network, verify
 from suite.session import Session
 
-POLL = 0.5  # seconds between looks at a baseline that somebody else is making
+POLL, SELDOM = 0.5, 10.0  # seconds between looks at a baseline that somebody else is making: at first, and at most
 
 
 def obtain_baseline(trial: Trial, ledger: Ledger, source: DataSource, data_root: Path, asker: OpenAttempt) -> Work:
     """The trial's finished baseline: found, made here, or waited for while another process makes it."""
-    work = ledger.baseline(trial.baseline_id)
+    work, pause = ledger.baseline(trial.baseline_id), POLL
     while work.result() is None:
         attempt = work.try_claim(trial.baseline_config())
         if attempt is not None:
@@ -34,7 +34,8 @@ def obtain_baseline(trial: Trial, ledger: Ledger, source: DataSource, data_root:
             with suppress(SupersededError), attempt.running():  # whoever took it over is finishing it
                 attempt.finish(_make(trial, source, data_root, attempt))
         else:
-            time.sleep(POLL)
+            time.sleep(pause)
+            pause = min(SELDOM, pause * 1.1)
             stop.check()
             asker.check()
     _refuse_other_data(work, source)

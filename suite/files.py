@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -54,6 +55,16 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The value in `path`, or None if there is no such file."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(_text(path))
     except FileNotFoundError:
         return None
+
+
+def _text(path: Path) -> str:
+    """The content; read again if another machine replaced the file on NFS meanwhile."""
+    try:
+        return path.read_text()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return path.read_text()

@@ -17,7 +17,7 @@ def recent(attempt: Attempt) -> list[Event]:
         with (attempt.path / "events.jsonl").open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL))
-            lines = file.read().split(b"\n")[size > TAIL :]
+            lines = file.read().split(b"\n")
     except FileNotFoundError:
         return []
     events = [event for line in lines if (event := _parse(line))]

@@ -61,7 +61,7 @@ class Snapshot:
 
     def is_over(self) -> bool:
         """Whether nothing will change by itself: all is done or failed, or no job is left that would go on."""
-        if not self.submitted.groups:
+        if self.finished == self.total or not self.submitted.groups:
             return self.left == 0
         expected = (Place.RUNNING, Place.QUEUED, Place.INTERRUPTED, Place.UNKNOWN)
         return not any(self.counts.get(place) for place in expected) and not any(

@@ -60,7 +60,7 @@ class Scene:
 
     def ask(self, names: object, *, steps: bool = False) -> Report:
         self.calls += 1
-        return Report(self.jobs, "sacct")
+        return Report(dict(self.jobs), "sacct")
 
     def attempt(self, seed: int, job: str = "", *events: Event, restart: int = 0, live: bool = True) -> None:
         """The next attempt at a trial."""

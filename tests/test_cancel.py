@@ -68,6 +68,12 @@ def test_a_job_id_that_now_belongs_to_somebody_else_is_left_alone(scene: Scene, 
     assert not fake_slurm.calls("scancel")
 
 
+def test_what_is_closed_already_keeps_its_reason(scene: Scene, fake_slurm: FakeSlurm) -> None:
+    scene.submit("a", None, range(2)).close("refused by sbatch")
+    cancel_all(scene.ledger)
+    assert closed(scene) == {"a": "refused by sbatch"}
+
+
 def test_without_submissions_slurm_is_left_alone(scene: Scene, fake_slurm: FakeSlurm) -> None:
     assert cancel_all(scene.ledger) == []
     assert not fake_slurm.calls()

@@ -176,6 +176,17 @@ def test_submissions_of_the_past_are_a_number(scene: Scene) -> None:
     assert [each.split()[0] for each in shown.splitlines() if " array " in each] == ["9"]
 
 
+def test_the_newest_of_very_many_submissions_are_shown(scene: Scene) -> None:
+    for number in range(2 * ROWS):
+        scene.submit(f"s{number}", str(100 + number), range(1), tasks=1)
+        scene.slurm(f"{100 + number}_0", f"s{number}", "RUNNING")
+    snapshot = watch(scene).look()
+    shown = [each.split()[0] for each in on_terminal(snapshot, ROWS).splitlines() if " array " in each]
+    assert shown == [str(100 + number) for number in range(ROWS, 2 * ROWS)]
+    assert f"and {ROWS} more" in on_terminal(snapshot, ROWS)
+    assert text(snapshot).count(" array ") == 2 * ROWS
+
+
 @pytest.mark.parametrize(
     ("states", "over"),
     [
@@ -193,6 +204,45 @@ def test_a_watch_ends_when_no_job_is_left(scene: Scene, states: list[str], over:
     snapshot = watch(scene).look()
     assert snapshot.is_over() is over
     assert ("no job is left, 7 not done; slq submit" in text(snapshot)) is over
+
+
+def test_a_watch_ends_when_all_is_done_even_if_tasks_wait_that_will_find_nothing(scene: Scene) -> None:
+    scene.submit("a", "7", range(8))
+    scene.slurm("7_0", "a", "PENDING")
+    for seed in range(8):
+        scene.done(seed)
+    assert watch(scene).look().is_over()
+
+
+def test_a_failed_trial_may_be_tried_again_by_the_tasks_that_are_left(scene: Scene) -> None:
+    scene.submit("a", "7", range(8))
+    scene.slurm("7_0", "a", "RUNNING")
+    for seed in range(7):
+        scene.done(seed)
+    scene.attempt(7, "7_0", start(), end("failed", "no"), live=False)
+    assert not watch(scene).look().is_over()
+    scene.slurm("7_0", "a", "COMPLETED")
+    for task in range(1, 8):
+        scene.slurm(f"7_{task}", "a", "COMPLETED")
+    assert watch(scene).look().is_over()
+
+
+def test_the_pace_of_the_sweep_is_that_of_the_trials_that_finish_while_it_is_watched(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    scene.done(0)
+    watched = watch(scene)
+    assert watched.look().seconds_left is None
+    monkeypatch.setattr(time, "time", lambda: now + 100)
+    scene.done(1)
+    scene.done(2)
+    assert watched.look().seconds_left == pytest.approx(5 * 100 / 2, rel=0.05)
+    monkeypatch.setattr(time, "time", lambda: now + 300)
+    assert watched.look().seconds_left == pytest.approx(5 * 100 / 2, rel=0.05), (
+        "a trial is done when it is first seen done"
+    )
 
 
 def test_a_watch_of_a_local_sweep_ends_when_all_is_done_or_failed(scene: Scene) -> None:

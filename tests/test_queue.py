@@ -230,6 +230,15 @@ def test_one_call_for_all(commands: Path) -> None:
     assert "--duplicates" in asked, "all runs of requeued jobs"
 
 
+def test_steps_are_asked_for_only_if_they_are_wanted(commands: Path) -> None:
+    write(commands, "sacct", says(ENDED))
+    look({"391": "slq-oom"})
+    look({"391": "slq-oom"}, steps=True)
+    plain, with_steps = (commands / "calls").read_text().splitlines()
+    assert "--allocations" in plain
+    assert "--allocations" not in with_steps
+
+
 def test_nothing_to_ask_is_not_asked(commands: Path) -> None:
     assert look({}) == Report(source="sacct")
     assert live([]) == []
@@ -367,6 +376,7 @@ def test_why_earlier_runs_ended(ended: dict[str, Job]) -> None:
         (Job("1", "x", "BOOT_FAIL"), "node failure (it did not boot)"),
         (Job("1", "x", "RUNNING", start=1.0), "killed in a job that goes on"),
         (Job("1", "x", "TELEPORTED"), "teleported"),
+        (Job("1", "x", "PENDING"), "its job waits to run again"),
         (None, "cause unknown: Slurm has no record of its job"),
     ],
 )

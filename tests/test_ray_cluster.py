@@ -65,6 +65,9 @@ def test_a_requeued_run_does_not_meet_its_earlier_one(tmp_path: Path, monkeypatc
     again = Meeting.of_this_run(tmp_path)
     assert again.head() is None
     assert again.asked_to_stop() is None
+    again.announce(HEAD)
+    assert first.head() is None, "the token of a killed run does not stay"
+    assert again.head() == HEAD
 
 
 def test_the_token_is_for_its_owner_and_gone_at_the_end(tmp_path: Path) -> None:
@@ -184,6 +187,7 @@ assert descendants(os.getpid()) == []
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "die"])
 def test_signals_do_not_reach_what_is_sheltered_and_nothing_outlives_its_starter(tmp_path: Path, end: str) -> None:
     command = [sys.executable, "-c", SHELTERED, str(tmp_path / "log"), end]

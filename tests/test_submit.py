@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,14 +17,15 @@ from hypothesis import strategies as st
 
 from suite.config import Trial
 from suite.errors import UserError
-from suite.launch import submit
+from suite.launch import submission, submit
+from suite.launch.cancel import cancel_all
 from suite.launch.frozen import Frozen
 from suite.launch.sbatch import Executor, call
 from suite.launch.site import Site
 from suite.launch.site_check import ArrayLimits
 from suite.launch.slurm import FEWEST, ArrayTask, cut
-from suite.launch.submission import Submission, create, submissions
-from suite.launch.submit import Proposal, alone, commit, propose, resolve
+from suite.launch.submission import Submission, alone, intended, submissions, write
+from suite.launch.submit import Proposal, commit, propose, resolve
 from suite.ledger import Ledger
 from suite.sweep import Sweep
 from tests.conftest import SHORT
@@ -137,7 +139,9 @@ def names(cluster: FakeSlurm) -> Counter[str]:
 def intent(count: int, ledger: Ledger) -> Submission:
     """Written, but sbatch has not been called."""
     code = Frozen(ledger.path / "code" / "tree", None, False, "tree")
-    return create(ledger, trials(count), "array", count, SITE, code)
+    made = intended(ledger, trials(count), "array", count, SITE, code)
+    write(made, trials(count))
+    return made
 
 
 def test_submitting_is_one_call_a_chunk_and_again_is_none(idle: FakeSlurm, ledger: Ledger) -> None:
@@ -198,10 +202,10 @@ def test_the_records_around_a_call(idle: FakeSlurm, ledger: Ledger) -> None:
 # What a crash leaves between the intent and the job id
 
 
-def call_sbatch(submission: Submission) -> str:
+def call_sbatch(made: Submission) -> str:
     """sbatch itself, by an slq submit that dies before it can write the job id."""
-    executor = Executor(submission, SITE, tasks=submission.tasks)
-    return call(executor, ArrayTask(str(submission.path), "root", "short", "data", None))
+    executor = Executor(made, SITE, tasks=made.tasks)
+    return call(executor, ArrayTask(str(made.path), "root", "short", "data", None))
 
 
 def test_a_job_whose_id_was_not_written_is_found_by_its_name(idle: FakeSlurm, ledger: Ledger) -> None:
@@ -232,6 +236,21 @@ def test_an_intent_that_never_reached_slurm_is_submitted_anew(idle: FakeSlurm, l
     assert lost.job_id is None
     assert done.trials == lost.trials
     assert len(idle.calls("sbatch")) == 2
+
+
+def test_an_intent_is_given_up_when_it_is_old(idle: FakeSlurm, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after its sbatch Slurm might still be working on it."""
+    lost, heard = intent(1, ledger), intent(2, ledger)
+    monkeypatch.setattr(submit, "OLD", 0.0)
+    call_sbatch(heard)
+    idle.fail("slurmctld")
+    with pytest.raises(UserError):
+        resolve(submissions(ledger))
+    assert lost.closed == "", "nobody answered"
+    idle.fail()
+    assert resolve(submissions(ledger)) == [heard]
+    assert lost.closed.startswith("no job was made")
+    assert heard.closed == ""
 
 
 def test_several_cut_off_submissions_take_one_look(idle: FakeSlurm, ledger: Ledger) -> None:
@@ -348,6 +367,7 @@ def test_without_sbatch_the_message_says_where_to_go(ledger: Ledger, monkeypatch
     assert proposed(2, ledger).texts()[0].startswith("#!/bin/bash"), "a dry run needs no Slurm"
     with pytest.raises(UserError, match="no sbatch here; submit from a login node"):
         list(commit(proposed(2, ledger), Path("data"), allow_dirty=True))
+    assert [each.closed for each in submissions(ledger)] == ["not submitted: there is no sbatch"]
 
 
 def test_uncommitted_code_is_refused_before_anything_is_queued(
@@ -367,6 +387,54 @@ def test_uncommitted_code_is_refused_before_anything_is_queued(
     assert submissions(ledger) == []
 
 
+def test_what_was_cancelled_covers_nothing_any_more(idle: FakeSlurm, ledger: Ledger) -> None:
+    (done,) = committed(3, ledger)
+    assert proposed(3, ledger).chunks == ()
+    done.close("cancelled")  # and its tasks are still ending
+    again = proposed(3, ledger)
+    assert (again.queued, len(again.trials)) == (0, 3)
+
+
+def test_a_job_that_appears_after_its_submission_was_cancelled_can_be_cancelled(
+    idle: FakeSlurm, ledger: Ledger
+) -> None:
+    (done,) = committed(3, ledger)
+    done.close("cancelled")  # by a slq cancel that came before sbatch was heard
+    assert cancel_all(ledger) == [done.job_id]
+    assert not [task for task in idle.jobs() if task["state"] == "PENDING"]
+    assert cancel_all(ledger) == []
+
+
+def test_an_old_intent_that_slurm_does_not_know_is_given_up(
+    idle: FakeSlurm, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    young = intent(2, ledger)
+    assert resolve([young]) == []
+    assert young.closed == ""
+    monkeypatch.setattr(submit, "OLD", -1.0)
+    assert resolve([young]) == []
+    assert "no job was made" in young.closed
+
+
+@pytest.mark.parametrize(
+    ("site", "options", "words"),
+    [
+        (SITE, {"gpus_per_trial": 0.5}, "for --backend ray"),
+        (SITE, {"scheduler": "asha"}, "for --backend ray"),
+        (SITE, {"backend": "ray", "gpus_per_trial": 1.0}, "more than gpus = 0"),
+    ],
+)
+def test_what_a_site_cannot_give_is_refused_at_once(
+    ledger: Ledger, site: Site, options: dict[str, Any], words: str
+) -> None:
+    sweep = Sweep("short", "", trials(2))
+    with pytest.raises(UserError, match=words):
+        propose(sweep, ledger, site, **{"backend": "array", **options})
+    wide = Sweep("short", "", (trial(0).model_copy(update={"threads": site.cpus + 1}),))
+    with pytest.raises(UserError, match="threads"):
+        propose(wide, ledger, site, "array")
+
+
 def test_a_sweep_larger_than_the_submit_limit_takes_fewer_tasks(idle: FakeSlurm, ledger: Ledger) -> None:
     idle.set("max_submit", 25)
     (done,) = committed(40, ledger)
@@ -374,7 +442,7 @@ def test_a_sweep_larger_than_the_submit_limit_takes_fewer_tasks(idle: FakeSlurm,
 
 
 def test_one_submission_of_a_sweep_at_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "LOCK", 0.1)
+    monkeypatch.setattr(submission, "LOCK", 0.1)
     with alone(ledger):
         with pytest.raises(UserError, match="another slq submit"), alone(ledger):
             raise AssertionError("two at once")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
-import suite.trial
 from suite import stop
 from suite.config import Trial
 from suite.launch import worker
@@ -51,15 +52,18 @@ def behave(monkeypatch: pytest.MonkeyPatch) -> Behave:
                 attempt.finish({})
             return True
 
-        monkeypatch.setattr(suite.trial, "run_trial", run)
+        monkeypatch.setattr(worker, "run_trial", run)
         return ran
 
     return install
 
 
-def drain(trials: list[Trial], ledger: Ledger) -> tuple[int, list[str]]:
-    said: list[str] = []
-    return worker.drain(trials, ledger, Path("data"), said.append), said
+def drain(trials: list[Trial], ledger: Ledger) -> tuple[int, str]:
+    """Exit code and output of a task."""
+    said = io.StringIO()
+    with redirect_stdout(said):
+        code = worker.drain(trials, ledger, lambda: Path("data"))
+    return code, said.getvalue()
 
 
 def states(trials: list[Trial], ledger: Ledger) -> list[State]:
@@ -106,7 +110,45 @@ def test_two_failures_in_a_row_end_the_task(trials: list[Trial], ledger: Ledger,
     code, said = drain(trials, ledger)
     assert code == worker.SICK
     assert ran == [0, 1]
-    assert "may be sick" in said[-1]
+    assert "may be sick" in said
+
+
+def test_diverging_trials_do_not_make_a_node_sick(trials: list[Trial], ledger: Ledger, behave: Behave) -> None:
+    ran = behave(dict.fromkeys(range(4), FloatingPointError("training diverged")))
+    assert drain(trials, ledger)[0] == worker.FINISHED
+    assert ran == [0, 1, 2, 3, 4]
+
+
+def test_a_trial_that_is_given_back_after_we_passed_it_is_run(
+    trials: list[Trial], ledger: Ledger, behave: Behave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = behave({})
+    other = ledger.trial(trials[0].id).try_claim(trials[0].config())
+    assert other is not None
+    run_trial = worker.run_trial
+
+    def run(trial: Trial, ledger: Ledger, data_root: Path) -> bool:
+        if trial.seed == 4:  # the last one we come to: the other owner is cancelled meanwhile
+            with pytest.raises(stop.Stopped), other.running():
+                raise stop.Stopped("cancelled")
+        return run_trial(trial, ledger, data_root)
+
+    monkeypatch.setattr(worker, "run_trial", run)
+    assert drain(trials, ledger)[0] == worker.FINISHED
+    assert ran == [1, 2, 3, 4, 0]
+
+
+def test_data_are_brought_only_for_a_trial_that_runs(trials: list[Trial], ledger: Ledger, behave: Behave) -> None:
+    behave({})
+    calls: list[int] = []
+
+    def data() -> Path:
+        calls.append(1)
+        return Path("data")
+
+    assert worker.drain(trials, ledger, data) == worker.FINISHED
+    assert worker.drain(trials, ledger, data) == worker.FINISHED
+    assert len(calls) == 1
 
 
 def test_a_trial_that_failed_too_often_is_left_alone_until_it_is_forgiven(

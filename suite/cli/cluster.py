@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +9,12 @@ import typer
 
 from suite.cli.app import DATA, RUNS, DataRoot, Root, SweepFile, call, find_trial, open_sweep, out
 from suite.cli.run import print_plan
+from suite.errors import UserError
+from suite.launch import early
 from suite.launch.submission import Backend
 
 if TYPE_CHECKING:
+    from suite.config import Trial
     from suite.launch.site import Site
     from suite.launch.submit import Proposal
     from suite.ledger import Ledger
@@ -36,6 +38,9 @@ def submit(
     gpus_per_trial: Annotated[
         float | None, typer.Option("--gpus-per-trial", min=0, help="ray: such as 0.5; default: 1 if the site has GPUs.")
     ] = None,
+    scheduler: Annotated[
+        early.Name, typer.Option(help="ray: stop trials early that do worse than others; they can go on later.")
+    ] = "none",
     probe: Annotated[
         bool,
         typer.Option("--probe", help="First run a job of a minute, if there is no finished trial to estimate from."),
@@ -47,36 +52,50 @@ def submit(
     """Submit what is missing, and not queued yet, to Slurm. May be repeated at will: nothing runs twice."""
     from suite.launch.plan import forgive
     from suite.launch.site import load_site
-    from suite.launch.submit import alone, propose
+    from suite.launch.submission import alone
+    from suite.launch.submit import propose
 
+    if dry_run and (probe or retry_failed):
+        raise UserError("--dry-run changes nothing; leave out --probe and --retry-failed, or --dry-run")
     sweep, ledger = open_sweep(sweep_file, root)
     profile, data_root = load_site(site), data_root.expanduser().resolve()
-    if retry_failed:
-        forgive(sweep, ledger)
-    probed = _probe(sweep, ledger, data_root, profile) if probe else {}
-    with nullcontext() if dry_run else alone(ledger):
-        if not dry_run:
-            _recover(ledger)
-        proposal = propose(sweep, ledger, profile, backend, gpus_per_trial, probed)
+    if dry_run:
+        proposal = propose(sweep, ledger, profile, backend, gpus_per_trial, scheduler)
         _show(proposal)
-        if dry_run:
-            _show_texts(proposal)
-        else:
-            _commit(proposal, data_root, allow_dirty)
-    if proposal.chunks and not dry_run:
+        _show_texts(proposal)
+        return
+    with alone(ledger):
+        if retry_failed:
+            forgive(sweep, ledger)
+        _recover(ledger)
+        probed = _probe(sweep, ledger, data_root, profile, allow_dirty) if probe else {}
+        proposal = propose(sweep, ledger, profile, backend, gpus_per_trial, scheduler, probed)
+        _show(proposal)
+        _commit(proposal, data_root, allow_dirty)
+    if proposal.chunks:
         out.print(f"follow it   {call('status', sweep_file, root)} --watch", soft_wrap=True)
 
 
-def _probe(sweep: Sweep, ledger: Ledger, data_root: Path, site: Site) -> dict[str, float]:
+def _probe(sweep: Sweep, ledger: Ledger, data_root: Path, site: Site, allow_dirty: bool) -> dict[str, float]:
     """Seconds of the trials that no finished one can be compared with."""
+    from suite.launch.frozen import freeze
     from suite.launch.plan import make_plan
     from suite.launch.probe import probe_on_site
 
     trials = make_plan(sweep, ledger).unmeasured()
     if not trials:
         return {}
+    _check_inputs(trials, ledger, data_root, site)
+    code = freeze(ledger.path, allow_dirty=allow_dirty)
     with out.status("waiting for the probe's job, which takes a minute when it runs"):
-        return probe_on_site(trials, ledger, data_root, site)
+        return probe_on_site(trials, ledger, data_root, site, code)
+
+
+def _check_inputs(trials: list[Trial], ledger: Ledger, data_root: Path, site: Site) -> None:
+    from suite.preflight import check_inputs
+
+    if site.data_root is None:  # else only compute nodes can tell
+        check_inputs(trials, ledger, data_root, staged=site.stage_data)
 
 
 def _recover(ledger: Ledger) -> None:
@@ -95,10 +114,8 @@ def _show_texts(proposal: Proposal) -> None:
 
 def _commit(proposal: Proposal, data_root: Path, allow_dirty: bool) -> None:
     from suite.launch.submit import commit
-    from suite.preflight import check_inputs
 
-    if proposal.site.data_root is None:  # else only compute nodes can tell
-        check_inputs(proposal.trials, proposal.ledger, data_root, staged=proposal.site.stage_data)
+    _check_inputs(proposal.trials, proposal.ledger, data_root, proposal.site)
     for done in commit(proposal, data_root, allow_dirty=allow_dirty):
         size = f"{done.tasks} tasks, {len(done.trials)} trials"
         out.print(f"job {done.job_id}   {size}, output in {done.log_folder()}", soft_wrap=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from suite.cli.app import RUNS, Root, SweepFile, find_trial, open_sweep, out
 from suite.errors import UserError
-
-if TYPE_CHECKING:
-    from suite.ledger import Attempt, Ledger
 
 TrialPart = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or any part of it that no other has.")]
 
@@ -39,6 +35,7 @@ def logs(
 ) -> None:
     """Show the log of a trial's newest attempt, its traceback included, and where its job's output is."""
     from suite.follow import follow
+    from suite.launch.whereabouts import output_of
 
     sweep, ledger = open_sweep(sweep_file, root)
     work = find_trial(sweep, ledger, trial)
@@ -47,23 +44,10 @@ def logs(
         raise UserError(f"{work.id} has not been tried yet; slq run {sweep_file}, or slq submit")
     if attempt is not None:
         out.print(f"{work.id}, attempt {attempt.number}, {work.state()}\n{attempt.path}", soft_wrap=True)
-        for path in _job_output(ledger, attempt):
+        for path in output_of(ledger, attempt.job()):
             out.print(path, soft_wrap=True)
     for text in follow(work) if stay else [attempt.log() or "(nothing logged)" if attempt else ""]:
         out.print(text, end="", markup=False, soft_wrap=True)
-
-
-def _job_output(ledger: Ledger, attempt: Attempt) -> list[Path]:
-    """Standard output and error of the job that ran the attempt."""
-    from suite.launch.submission import submissions
-
-    job = attempt.job()
-    return [
-        path
-        for submission in submissions(ledger)
-        if job and submission.job_id == job.partition("_")[0]
-        for path in submission.logs(job)
-    ]
 
 
 def usage(sweep_file: SweepFile, root: Root = RUNS) -> None:

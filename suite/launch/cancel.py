@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from suite.errors import UserError
 from suite.launch import queue
 from suite.launch.queue import Job, NoAnswerError
-from suite.launch.submission import Submission, submissions
+from suite.launch.submission import Submission, alone, submissions
 from suite.ledger import Ledger, Work
 
 
 def cancel_all(ledger: Ledger) -> list[str]:
     """Cancel all that waits or runs of the sweep, with two calls of Slurm; returns the ids of the jobs.
 
-    A submission whose job is not known is closed, too: if its sbatch succeeded after all, its job is found by its name.
+    A submission whose job is not known is closed, too. Should its sbatch be heard later, its job is found here by its name again.
 
     Raises:
         UserError: if Slurm does not answer or refuses; then nothing is recorded, and the same command may be given again.
     """
-    open_ = [each for each in submissions(ledger) if not each.closed]
-    jobs = _live(open_)
-    found = {job.id.partition("_")[0]: job.name for job in jobs}
-    _scancel(list(found))
-    for each in open_:
-        if each.job_name in found.values() or each.job_id is None:
-            each.close("cancelled")
+    with alone(ledger):
+        past = submissions(ledger)
+        found = {job.id.partition("_")[0]: job.name for job in _live(past)}
+        _scancel(list(found))
+        for each in past:
+            if not each.closed and (each.job_name in found.values() or each.job_id is None):
+                each.close("cancelled")
     return list(found)
 
 

@@ -101,13 +101,13 @@ def crash(file: Path, run: Job | None, last: float) -> int | None:
 
     Args:
         file: lines `time exit-code node`.
-        last: when the attempt said its last word; its crash came later.
+        last: when the attempt said its last word, for when Slurm does not know the run; its crash came soon after.
     """
     start = run.start if run and run.start else last
     until = (run.end or float("inf")) if run else last
     for line in tail(file).splitlines():
         when, code, *_ = [*line.split(), "", ""]
-        if when.isdigit() and code.isdigit() and max(start, last) - 1 <= float(when) <= until + SECONDS:
+        if when.isdigit() and code.isdigit() and start <= float(when) <= until + SECONDS:
             return int(code)
     return None
 

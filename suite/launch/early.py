@@ -9,6 +9,7 @@ Trials are compared after equal shares of their stages, by the accuracy after re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -81,10 +82,8 @@ def _tunes(name: str) -> tuple[Any, dict[str, Any]]:
 
     if name == "asha":
         return ASHAScheduler, {"max_t": 100, "reduction_factor": ASHA_KEEPS, "stop_last_trials": False}
-    return MedianStoppingRule, {
-        "min_samples_required": MEDIAN_NEEDS,
-        "min_time_slice": 100,
-    }  # percent: nobody is paused
+    options = {"min_samples_required": MEDIAN_NEEDS, "min_time_slice": inf}  # it would pause trials, too
+    return MedianStoppingRule, options
 
 
 def standing_of(event: Event) -> dict[str, float]:

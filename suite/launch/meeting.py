@@ -50,7 +50,9 @@ class Meeting:
         return Meeting(path)
 
     def announce(self, head: Head) -> None:
-        """Tell the others where the head is."""
+        """Tell the others where the head is; the token of an earlier run that was killed goes."""
+        for left in self.path.parent.glob("*/head.json"):
+            left.unlink(missing_ok=True)
         text = json.dumps(asdict(head))
         write_atomic(self.path / "head.json", lambda file: _write_private(file, text))
 

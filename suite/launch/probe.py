@@ -20,6 +20,7 @@ from suite.config import Recipe, Trial
 from suite.data import BatchRequest, DataSource, open_data
 from suite.errors import UserError
 from suite.evaluate import BATCH
+from suite.launch import frozen
 from suite.launch.site import Site
 from suite.ledger import Ledger, State
 from suite.nets import build_network
@@ -67,8 +68,10 @@ def probe(trials: Sequence[Trial], ledger: Ledger, data_root: Path, seconds: flo
     return costs
 
 
-def probe_on_site(trials: Sequence[Trial], ledger: Ledger, data_root: Path, site: Site) -> dict[str, float]:
-    """Run the probe as a job of its own and wait for it.
+def probe_on_site(
+    trials: Sequence[Trial], ledger: Ledger, data_root: Path, site: Site, code: frozen.Frozen
+) -> dict[str, float]:
+    """Run the probe with the frozen code as a job of its own, and wait for it; if that is interrupted the job is cancelled.
 
     Raises:
         UserError: if the job fails.
@@ -77,15 +80,24 @@ def probe_on_site(trials: Sequence[Trial], ledger: Ledger, data_root: Path, site
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     executor = SlurmExecutor(ledger.path / "probe", python=site.command())
-    executor.update_parameters(**site.submitit_parameters(job_name=f"slq-probe-{ledger.sweep}", setup=[], teardown=[]))
+    executor.update_parameters(
+        **site.submitit_parameters(
+            job_name=f"slq-probe-{ledger.sweep}", setup=frozen.shell_lines(code.path), teardown=[]
+        )
+    )
     texts = tuple(trial.model_dump_json() for trial in trials)
     try:
         job = executor.submit(Probe(texts, str(ledger.root), ledger.sweep, site.data_root or str(data_root)))
+    except FailedJobError as error:
+        raise UserError(f"the probe was refused: {error}\nsee: slq site check {site.name}") from None
+    try:
         seconds: dict[str, float] = job.result()
-    except (FailedJobError, UncompletedJobError) as error:
+    except UncompletedJobError as error:
         raise UserError(
             f"the probe failed: {error}\nsubmit without --probe, or see: slq site check {site.name}"
         ) from None
+    finally:
+        job.cancel(check=False)
     return seconds
 
 

@@ -44,6 +44,7 @@ from suite.launch.ray_driver import Drive
 from suite.launch.signals import TERMINATION, watched
 from suite.launch.site import Site
 from suite.launch.submission import Submission
+from suite.launch.worker import local_data, say
 from suite.ledger import Ledger, State, Work
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class RayPack:
         disk = os.environ.get(self.scratch) if self.scratch else None
         with node_folder(Path(disk or "/tmp"), f"{slurm_job()[0]}-{rank}") as folder, everything_ended():
             try:
-                data_root = self._data(Path(disk) if disk else None)
+                data_root = self._data()
                 task = Task(self, rank, meeting, folder, data_root, grace)
                 return task.lead() if rank == 0 else task.follow()
             except stop.Stopped:
@@ -116,16 +117,9 @@ class RayPack:
                 if rank == 0:
                     meeting.end()
 
-    def _data(self, disk: Path | None) -> Path:
-        """Where trials on this node read from."""
-        from suite.data.staging import stage
-
-        if not self.stage:
-            return Path(self.data_root)
-        if disk is None:
-            say(f"no data is staged: ${self.scratch} is not set on this node")
+    def _data(self) -> Path:
         names = {trial.data for trial in Submission.at(Path(self.submission)).whole_trials()}
-        return stage(sorted(names), Path(self.data_root), disk, say)
+        return local_data(names, Path(self.data_root), self.scratch if self.stage else None)
 
     @property
     def start_limit(self) -> float:
@@ -162,11 +156,6 @@ def everything_ended() -> Iterator[None]:
         yield
     finally:
         end_descendants()
-
-
-def say(text: str) -> None:
-    """A line in the output of the task."""
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
 
 
 @dataclass(frozen=True)

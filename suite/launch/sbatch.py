@@ -16,13 +16,14 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 
 from suite.errors import UserError
 from suite.launch.frozen import shell_lines
+from suite.launch.signals import UNANSWERED
 from suite.launch.site import Site
 from suite.launch.submission import Submission
+from suite.launch.worker import DISK_FULL
 
 PICKLE = "task.pkl"
 # 128 + SIGABRT, SIGBUS, SIGKILL (killed by hand or for its memory), SIGSEGV, SIGUSR2 (the warning came before anybody listened)
 DEATHS = (134, 135, 137, 139, 140)
-DISK_FULL = 74
 
 
 class SubmissionError(Exception):
@@ -91,8 +92,9 @@ def _setup(submission: Submission) -> list[str]:
     return [
         *shell_lines(Path(submission.intent["code"]["path"])),
         f"slq_log={log} slq_job={job}",
-        'rm -f "$slq_log/${slq_job}_submitted.pkl.save_tmp"',
-        f'cp -n "$slq_log/{PICKLE}" "$slq_log/${{slq_job}}_submitted.pkl"',
+        'slq_pickle="$slq_log/${slq_job}_submitted.pkl"',
+        'rm -f "$slq_pickle.save_tmp"',
+        f'[ -s "$slq_pickle" ] || {{ cp "$slq_log/{PICKLE}" "$slq_pickle.$$" && mv "$slq_pickle.$$" "$slq_pickle"; }}',
     ]
 
 
@@ -102,10 +104,10 @@ def _teardown(submission: Submission, crashes: int) -> list[str]:
         "code=$?",
         f"slq_crashes={shlex.quote(str(submission.path))}/crashes-$slq_job.txt",
         "case $code in",
-        f"{'|'.join(map(str, (DISK_FULL, *DEATHS)))})",
+        f"{'|'.join(map(str, (DISK_FULL, UNANSWERED, *DEATHS)))})",
         '    echo "$(date +%s) $code $(hostname)" >> "$slq_crashes" || exit $code',
-        f'    if [ "$(wc -l < "$slq_crashes")" -le {crashes} ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then',
-        '        scontrol requeue "$SLURM_JOB_ID"',
+        f'    if [ "$(wc -l < "$slq_crashes")" -le {crashes} ] && [ "$(squeue -h -j "$slq_job" -o %T)" = RUNNING ]; then',
+        '        scontrol requeue "$slq_job"',
         "    fi",
         "esac",
         "exit $code",

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from suite import stop
 from suite.claim import slurm_job
@@ -25,6 +27,8 @@ from suite.launch.slurm_time import seconds
 WARNING, TERMINATION = signal.SIGUSR2, signal.SIGTERM  # the first is Submitit's choice
 REASONS = {WARNING: "preempted or out of time (SIGUSR2)", TERMINATION: "terminated (SIGTERM)"}
 TERMINATED = 128 + TERMINATION  # exit code
+UNANSWERED = 75  # exit code (EX_TEMPFAIL) if the controller was silent; the batch script then tries to requeue the job
+PAUSES = (2, 4, 8)  # seconds between calls of a silent controller; less in all than Slurm leaves before it kills
 
 
 @dataclass
@@ -38,11 +42,20 @@ class Signals:
         self.came.append(number)
         stop.request(REASONS[signal.Signals(number)])
 
-    def leave(self) -> None:
-        """End the process as the signals ask: after requeueing the job (Submitit's handler), or just so. Does not return."""
-        if WARNING in self.came or must_requeue():
-            self.before[WARNING](WARNING, None)
-        sys.exit(TERMINATED)
+    def leave(self) -> NoReturn:
+        """End the process as the signals ask: after requeueing the job (by Submitit's handler), or just so.
+
+        A warned job that is cancelled before it has saved stays cancelled, so after SIGTERM Slurm is always asked.
+        """
+        for pause in PAUSES:
+            try:
+                if TERMINATION not in self.came or must_requeue():
+                    self.before[WARNING](WARNING, None)
+                sys.exit(TERMINATED)
+            except (NoAnswerError, subprocess.SubprocessError) as error:
+                print(f"Slurm does not answer ({error}); asking again in {pause} s", flush=True)
+                time.sleep(pause)
+        sys.exit(UNANSWERED)
 
 
 @contextmanager
@@ -60,12 +73,13 @@ def watched() -> Iterator[Signals]:
 
 
 def must_requeue() -> bool:
-    """Whether this job was preempted, or its time is over, so that it has to go back to the queue by itself."""
+    """Whether this job was preempted, or its time is over, so that it has to go back to the queue by itself.
+
+    Raises:
+        NoAnswerError: if Slurm does not say.
+    """
     job, _ = slurm_job()
-    try:
-        shown = ask(["scontrol", "--oneliner", "show", "job", job])
-    except NoAnswerError:
-        return False  # if Slurm does not answer it would not requeue either; the next submission goes on
+    shown = ask(["scontrol", "--oneliner", "show", "job", job])
     return was_preempted(shown) or time_is_over(shown)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from suite.errors import choices
 from suite.launch.cluster import Association, Cluster, NodeKind, Qos, number, smallest
 from suite.launch.site import Site
-from suite.launch.slurm_time import minutes_of, slurm_time
+from suite.launch.slurm_time import minutes_of, seconds, slurm_time
 
 MAX_ARRAY_SIZE = 1001  # Slurm's default
 SAVING = 10  # seconds within which a checkpoint should be saved after a warning
@@ -213,7 +213,7 @@ def _preempted(site: Site, cluster: Cluster, name: str, mode: str, grace_time: s
 def _warned(site: Site, cluster: Cluster, name: str, grace_time: str) -> Findings:
     by_qos = cluster.config.get("PreemptType") == "preempt/qos"
     graces = [grace_time, *(each.grace for each in _my_qos(site, cluster) if by_qos)]
-    grace = max(map(_seconds, graces)) or number(cluster.config, "KillWait", 30)
+    grace = int(max(float(each) if each.isdigit() else seconds(each) or 0 for each in graces)) or number(cluster.config, "KillWait", 30)
     signal = "SIGUSR2" if "preempt_send_user_signal" in cluster.options("SlurmctldParameters") else "only SIGTERM"
     what = f"preempted tasks in {name} get {signal}, {grace} s before they are killed"
     if grace < SAVING:
@@ -224,11 +224,6 @@ def _warned(site: Site, cluster: Cluster, name: str, grace_time: str) -> Finding
         )
     else:
         yield Finding("ok", what)
-
-
-def _seconds(grace: str) -> int:
-    """Seconds of [hours:]minutes:seconds."""
-    return sum(int(part) * 60**power for power, part in enumerate(reversed(grace.split(":"))) if part.isdigit())
 
 
 def requeue(site: Site, cluster: Cluster) -> Findings:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,17 +32,16 @@ class ArrayTask:
 
     def __call__(self) -> None:
         from suite.launch.frozen import check_running
-        from suite.launch.plan import is_missing
         from suite.launch.signals import watched
-        from suite.launch.worker import FINISHED, drain
+        from suite.launch.worker import FINISHED, drain, say
         from suite.stop import Stopped
 
-        submission, ledger = Submission.at(Path(self.submission)), Ledger(Path(self.root), self.sweep)
-        check_running(Path(submission.intent["code"]["path"]))
-        trials = [trial for trial in submission.whole_trials() if is_missing(ledger.trial(trial.id))]
         with watched() as signals:
+            submission = Submission.at(Path(self.submission))
+            check_running(Path(submission.intent["code"]["path"]))
+            trials = submission.whole_trials()
             try:
-                code = drain(trials, ledger, self._data(trials), say)
+                code = drain(trials, Ledger(Path(self.root), self.sweep), lambda: self._data(trials))
             except Stopped as reason:
                 say(f"stopped: {reason}")
                 signals.leave()
@@ -52,24 +49,15 @@ class ArrayTask:
             raise SystemExit(code)
 
     def _data(self, trials: Sequence[Trial]) -> Path:
-        """Where trials read from: the node's own disk, if the site asks for that and there is something to do."""
-        from suite.data.staging import stage
+        from suite.launch.worker import local_data
 
-        folder = os.environ.get(self.scratch) if self.scratch else None
-        if self.scratch and not folder:
-            say(f"no data is staged: ${self.scratch} is not set on this node")
-        return stage((trial.data for trial in trials), Path(self.data_root), Path(folder) if folder else None, say)
+        return local_data({trial.data for trial in trials}, Path(self.data_root), self.scratch)
 
     def checkpoint(self) -> DelayedSubmission:
         """Submitit's protocol: what the requeued job runs. The same; it finds its resume point when it starts."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
-
-
-def say(text: str) -> None:
-    """A line in the output of the task."""
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
 
 
 @dataclass(frozen=True)

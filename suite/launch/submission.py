@@ -15,18 +15,23 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from suite.config import Trial
+from suite.errors import UserError
 from suite.files import read_json, write_json
 from suite.launch.frozen import Frozen
 from suite.launch.site import Site
 from suite.ledger import SCHEMA, Ledger
 
 FOLDER = "submissions"
+LOCK = 120  # seconds to wait for another submission of the sweep
 Backend = Literal["array", "ray"]
 
 
@@ -133,15 +138,11 @@ def intended(
     return Submission(ledger.path / FOLDER / token, intent)
 
 
-def create(
-    ledger: Ledger, trials: Sequence[Trial], backend: Backend, tasks: int, site: Site, code: Frozen
-) -> Submission:
-    """Write the intent to submit these trials."""
-    submission = intended(ledger, trials, backend, tasks, site, code)
+def write(submission: Submission, trials: Sequence[Trial]) -> None:
+    """Record the intent to submit these trials."""
     submission.path.mkdir(parents=True)
     write_json(submission.path / "trials.json", {"schema": SCHEMA, "trials": [trial.config() for trial in trials]})
     write_json(submission.path / "submission.json", submission.intent)
-    return submission
 
 
 def submissions(ledger: Ledger) -> list[Submission]:
@@ -149,3 +150,16 @@ def submissions(ledger: Ledger) -> list[Submission]:
     folder = ledger.path / FOLDER
     found = [Submission.at(p) for p in folder.iterdir() if (p / "submission.json").exists()] if folder.is_dir() else []
     return sorted(found, key=lambda each: (each.created, each.token))
+
+
+@contextmanager
+def alone(ledger: Ledger) -> Iterator[None]:
+    """Keep a second `slq submit` or `cancel` of the sweep waiting: two at once could queue trials twice, or miss a job."""
+    ledger.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(ledger.path / "submit.lock", timeout=LOCK):
+            yield
+    except Timeout:
+        raise UserError(
+            f"another slq submit or cancel has been at this sweep for {LOCK} s; wait for it, and try again"
+        ) from None

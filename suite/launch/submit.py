@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from suite.config import Trial
 from suite.errors import UserError
-from suite.launch import queue
+from suite.launch import early, queue
 from suite.launch.frozen import Frozen, freeze
 from suite.launch.plan import Plan, make_plan, write_plan
 from suite.launch.queue import NoAnswerError, live
-from suite.launch.ray_slurm import RayPack
+from suite.launch.ray_slurm import RayPack, refuse_unfit
 from suite.launch.site import Site
 from suite.launch.site_check import array_limits
 from suite.launch.slurm import ArrayTask, Chunk, cut
-from suite.launch.submission import Backend, Submission, create, intended, submissions
+from suite.launch.submission import Backend, Submission, intended, submissions, write
 from suite.launch.whereabouts import ask
 from suite.ledger import Ledger
 from suite.sweep import Sweep
@@ -33,8 +31,8 @@ from suite.sweep import Sweep
 if TYPE_CHECKING:
     from suite.launch.sbatch import Executor
 
-LOCK = 120  # seconds to wait for another submission of the sweep
 PAUSES = (2.0, 4.0, 8.0, 16.0)  # seconds between calls of Slurm while the controller does not answer
+OLD = 600.0  # seconds after which a job that Slurm does not know will not appear any more
 LATER = "submit again later; nothing will run twice"
 TRANSIENT = ("Unable to contact", "timed out", "Connection refused", "temporarily unable", "Zero Bytes")
 
@@ -51,6 +49,7 @@ class Proposal:
     queued: int  # missing trials that live jobs are going to run
     chunks: tuple[Chunk, ...]
     gpus_per_trial: float  # of the ray backend; a trial of an array has all of its task
+    scheduler: early.Name  # of the ray backend
     probed: Mapping[str, float]  # seconds by trial id, if a probe has run
 
     @property
@@ -78,21 +77,43 @@ def propose(
     site: Site,
     backend: Backend,
     gpus_per_trial: float | None = None,
+    scheduler: early.Name = "none",
     probed: Mapping[str, float] | None = None,
 ) -> Proposal:
-    """Look at ledger and queue; changes nothing."""
-    if gpus_per_trial is not None and backend != "ray":
-        raise UserError("--gpus-per-trial is for --backend ray; in an array each task has the GPUs of the site profile")
+    """Look at ledger and queue; changes nothing.
+
+    Raises:
+        UserError: if the site cannot give what is asked for.
+    """
     share = min(1.0, site.gpus) if gpus_per_trial is None else gpus_per_trial
+    if backend == "ray":
+        refuse_unfit(site)
+    elif gpus_per_trial is not None or scheduler != "none":
+        raise UserError(
+            "--gpus-per-trial and --scheduler are for --backend ray; in an array a task runs one trial at a time"
+        )
+    _refuse_what_does_not_fit(sweep, site, share)
     plan, covered = make_plan(sweep, ledger), _covered(ledger)
     missing = [trial for trial in plan.missing if trial.id not in covered]
     chunks = _chunks(missing, plan.seconds(missing, probed), site, backend) if missing else ()
-    return Proposal(ledger, sweep, site, backend, plan, len(plan.missing) - len(missing), chunks, share, probed or {})
+    return Proposal(
+        ledger, sweep, site, backend, plan, len(plan.missing) - len(missing), chunks, share, scheduler, probed or {}
+    )
+
+
+def _refuse_what_does_not_fit(sweep: Sweep, site: Site, gpus: float) -> None:
+    if gpus > site.gpus:
+        raise UserError(f"--gpus-per-trial {gpus:g} is more than gpus = {site.gpus} of site {site.name}; raise that")
+    threads = max(trial.threads for trial in sweep.trials)
+    if threads > site.cpus:
+        raise UserError(
+            f"trials of {sweep.name} have {threads} threads, site {site.name} has cpus = {site.cpus}; raise that"
+        )
 
 
 def _covered(ledger: Ledger) -> set[str]:
     """Trials that a waiting or running job will come to. The controller is asked first: accounting lags behind by seconds."""
-    past = submissions(ledger)
+    past = [each for each in submissions(ledger) if not each.closed]
     try:
         alive = {job.name for job in live([each.job_name for each in past])}
     except NoAnswerError:
@@ -118,8 +139,10 @@ def commit(proposal: Proposal, data_root: Path, *, allow_dirty: bool) -> Iterato
     code = freeze(ledger.path, allow_dirty=allow_dirty)
     write_plan(proposal.sweep, ledger)
     for chunk in proposal.chunks:
-        submission = create(ledger, chunk.trials, proposal.backend, chunk.tasks, proposal.site, code)
-        _call(submission, _executor(submission, proposal, chunk), _task(submission, proposal, data_root))
+        submission = intended(ledger, chunk.trials, proposal.backend, chunk.tasks, proposal.site, code)
+        executor, task = _executor(submission, proposal, chunk), _task(submission, proposal, data_root)
+        write(submission, chunk.trials)
+        _call(submission, executor, task)
         yield submission
 
 
@@ -137,7 +160,7 @@ def _task(submission: Submission, proposal: Proposal, data_root: Path) -> Any:
     site, ledger = proposal.site, proposal.ledger
     data = site.data_root or str(data_root)
     if proposal.backend == "ray":
-        return RayPack.of(submission, ledger, data, site, proposal.gpus_per_trial)
+        return RayPack.of(submission, ledger, data, site, proposal.gpus_per_trial, proposal.scheduler)
     scratch = site.scratch if site.stage_data else None
     return ArrayTask(str(submission.path), str(ledger.root), ledger.sweep, data, scratch)
 
@@ -153,6 +176,9 @@ def _call(submission: Submission, executor: Executor, task: Any) -> None:
             return
         except SubmissionError as error:
             said = str(error)
+        except UserError:
+            submission.close("not submitted: there is no sbatch")
+            raise
         may_pass = any(words in said for words in TRANSIENT)
         if may_pass:
             _pause(pauses, said)
@@ -182,13 +208,20 @@ def _pause(pauses: Iterator[float], said: str) -> None:
 def resolve(past: Sequence[Submission]) -> list[Submission]:
     """Find the jobs of intents that have no job id, by their unique names, and record them; returns those that were found.
 
+    Of old ones that Slurm does not know no job was made; should it appear all the same, `slq cancel` finds it by its name.
+
     Raises:
         UserError: if the controller does not answer.
     """
+    unknown = [each for each in past if each.job_id is None and not each.closed]
     try:
-        return _found([each for each in past if each.job_id is None and not each.closed])
+        found = _found(unknown)
     except NoAnswerError as error:
         raise UserError(f"Slurm's controller does not answer: {error}\n{LATER}") from None
+    for each in unknown:
+        if each not in found and time.time() - each.created > OLD:
+            each.close("no job was made: its submission was cut off")
+    return found
 
 
 def _found(unknown: Sequence[Submission]) -> list[Submission]:
@@ -211,14 +244,3 @@ def _jobs_named(names: list[str], since: float) -> dict[str, str]:
         lines = [line.rpartition("|") for line in queue.ask(["sacct", *options]).splitlines()]
         jobs = [*((name, job) for name, _, job in lines), *jobs]
     return {name: job.partition("_")[0] for name, job in jobs if name in names}
-
-
-@contextmanager
-def alone(ledger: Ledger) -> Iterator[None]:
-    """Keep a second `slq submit` of the sweep waiting: two at once would be harmless, but would queue the same trials twice."""
-    ledger.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(ledger.path / "submit.lock", timeout=LOCK):
-            yield
-    except Timeout:
-        raise UserError(f"another slq submit has been at this sweep for {LOCK} s; wait for it, and try again") from None

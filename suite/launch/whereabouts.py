@@ -97,11 +97,13 @@ class Group:
 
     def ahead(self) -> Where:
         """What becomes of a trial of it that nobody runs now."""
+        if self.submission.closed:
+            return Where(Place.NEW)
         if self.waiting:
             return Where(Place.QUEUED, self.reason())
         if self.running:
             return Where(Place.QUEUED, "for the next task that is free")
-        if self.unknown and not self.submission.closed:
+        if self.unknown:
             return Where(Place.UNKNOWN, self.why_unknown())
         return Where(Place.NEW)
 
@@ -191,11 +193,17 @@ def where(work: Work, state: State, submitted: Submitted) -> Where:
         case State.RUNNING:
             return _running(work, submitted)
         case State.FAILED:
-            return Where(Place.FAILED, work.why_failed())
+            return Where(Place.FAILED, _why_failed(work))
         case State.LOST:
             return _stopped(work, submitted)
         case _:
             return Where(Place.DONE)
+
+
+def _why_failed(work: Work) -> str:
+    """What the attempt said itself: there is nothing that Slurm could add."""
+    attempt = work.newest_attempt()
+    return cause(None, attempt.newest("end")) if attempt else ""
 
 
 def _running(work: Work, submitted: Submitted) -> Where:

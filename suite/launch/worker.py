@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from suite import stop
 from suite.claim import SupersededError, owner_of, slurm_job
 from suite.config import Trial
+from suite.data.staging import stage
 from suite.launch.plan import is_missing
 from suite.ledger import Ledger, State, Work
+from suite.trial import run_trial
 
 FINISHED, SICK, DISK_FULL = 0, 70, 74  # exit codes of a task; 70 and 74 are EX_SOFTWARE and EX_IOERR of sysexits.h
 IN_A_ROW = (
-    2  # trials that may fail one after the other before the node is taken for sick: else it would fail the whole sweep
+    2  # trials that may fail one after the other until the node is taken for sick: else it would fail the whole sweep
 )
 
 
-def drain(trials: Sequence[Trial], ledger: Ledger, data_root: Path, say: Callable[[str], object]) -> int:
-    """Run what is still to do of these trials, each at most once; returns the task's exit code.
+def say(text: str) -> None:
+    """A line in the output of the task."""
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+
+
+def drain(trials: Sequence[Trial], ledger: Ledger, data_root: Callable[[], Path]) -> int:
+    """Run what is still to do of these trials, each at most once, until nothing is left; returns the task's exit code.
 
     A trial that fails has recorded why; the task goes on to the next one.
+
+    Args:
+        data_root: called when the first trial is about to run; may bring data to the node.
 
     Raises:
         stop.Stopped: if a stop was asked for; the trial at hand has saved and released its claim.
     """
-    from suite.trial import run_trial
-
-    failed = 0
-    for trial in _pending(trials, ledger):
+    root, failed = cache(data_root), 0
+    for trial in _each_once(trials, ledger):
         stop.check()
         say(f"trial {trial.id}")
         try:
-            if run_trial(trial, ledger, data_root):
-                failed = 0
+            run_trial(trial, ledger, root())
+            failed = 0
         except SupersededError as error:
             say(f"left to another: {error}")
             if _we_are_past(ledger.trial(trial.id)):
@@ -42,13 +53,33 @@ def drain(trials: Sequence[Trial], ledger: Ledger, data_root: Path, say: Callabl
                 return FINISHED
         except Exception as error:
             say(f"failed: {type(error).__name__}: {error}")
-            failed += 1
             if disk_is_full(error):
                 return DISK_FULL
+            failed += not isinstance(error, FloatingPointError)  # to diverge is the trial's own fault
             if failed == IN_A_ROW:
                 say(f"{IN_A_ROW} trials failed one after the other: this node may be sick, so the task ends")
                 return SICK
     return FINISHED
+
+
+def local_data(datasets: Iterable[str], data_root: Path, scratch: str | None) -> Path:
+    """Where trials on this node read from: its own disk, named by the variable `scratch`, if the site has data staged there."""
+    folder = os.environ.get(scratch) if scratch else None
+    if scratch and not folder:
+        say(f"no data is staged: ${scratch} is not set on this node")
+    return stage(sorted(datasets), data_root, Path(folder) if folder else None, say)
+
+
+def _each_once(trials: Sequence[Trial], ledger: Ledger) -> Iterator[Trial]:
+    """Pass over the trials until nothing is left to claim: others may have given one back that was passed before."""
+    seen: set[str] = set()
+    found = True
+    while found:
+        found = False
+        for trial in _pending([trial for trial in trials if trial.id not in seen], ledger):
+            found = True
+            seen.add(trial.id)
+            yield trial
 
 
 def _pending(trials: Sequence[Trial], ledger: Ledger) -> Iterator[Trial]:

@@ -28,7 +28,7 @@ from suite.launch.worker import drain
 from suite.ledger import Ledger
 from suite.sweep import load_sweep
 sweep = load_sweep(Path(sys.argv[1]))
-sys.exit(drain(sweep.trials, Ledger(Path(sys.argv[2]), sweep.name), Path("data"), print))
+sys.exit(drain(sweep.trials, Ledger(Path(sys.argv[2]), sweep.name), lambda: Path("data")))
 """
 
 
@@ -159,10 +159,11 @@ def start_here(folder: Path, text: str, **environment: str) -> tuple[Ledger, sub
     """A process that works on all trials of the sweep, without Slurm, and its ledger in the folder."""
     file, root = folder / "sweep.yaml", folder / "runs"
     file.write_text(text)
+    path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(CHECKOUT)]))
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, str(file), str(root)],
         cwd=CHECKOUT,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

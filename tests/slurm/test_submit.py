@@ -58,14 +58,17 @@ def held(cluster: DevCluster) -> Iterator[None]:
 
 @pytest.fixture
 def sbatch_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a script in front of sbatch: `$sbatch` is the real one, `$n` the number of the call, `$PPID` the caller."""
+    """Puts a script in front of sbatch: `$sbatch` is the real one, `$n` the number of the call, `$PPID` the caller.
+
+    The file `$calls` has a line for each call.
+    """
     real = shutil.which("sbatch")
 
     def install(script: str) -> None:
         folder = tmp_path / "bin"
         folder.mkdir()
-        count = f"echo >> {folder}/calls\nn=$(wc -l < {folder}/calls)\nsbatch={real}\ncluster={SCRIPT}\n"
-        (folder / "sbatch").write_text(f"#!/bin/bash\n{count}{script}\n")
+        given = f'calls={folder}/calls\necho >> "$calls"\nn=$(wc -l < "$calls")\nsbatch={real}\ncluster={SCRIPT}\n'
+        (folder / "sbatch").write_text(f"#!/bin/bash\n{given}{script}\n")
         (folder / "sbatch").chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
@@ -116,7 +119,11 @@ def test_a_job_runs_even_if_its_submission_was_killed_and_never_repeated(
     assert len(two.submissions) == 1
 
 
-def test_two_at_once_queue_nothing_twice(two: ClusterSweep, cluster: DevCluster) -> None:
+def test_two_at_once_queue_nothing_twice(
+    two: ClusterSweep, cluster: DevCluster, sbatch_does: Callable[[str], None]
+) -> None:
+    """The first one's sbatch gives the second one time to come as far."""
+    sbatch_does('for i in {1..50}; do [ $(wc -l < "$calls") = 1 ] || break; sleep 0.1; done; exec "$sbatch" "$@"')
     slq = [sys.executable, "-c", "from suite.cli import main; main()", "submit", str(two.file)]
     command = [*slq, "--root", str(two.root), "--site", str(two.site), "--allow-dirty"]
     with held(cluster):

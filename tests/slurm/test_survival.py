@@ -7,24 +7,28 @@ time waiting for Slurm.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from suite import cli
 from suite.claim import owner_of
+from suite.cli.app import out
+from suite.files import write_atomic
 from suite.ledger import Attempt, Ledger
 from suite.sweep import load_sweep
 from tests.slurm.dev_cluster import DevCluster, until
@@ -95,12 +99,17 @@ class Place:
 
 
 def slq(sweep: ClusterSweep, verb: str, *arguments: str) -> str:
-    """What the command says. In this process: another one would need seconds to start."""
-    with COMMAND_LINE, pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
-        patch.setattr(sys, "argv", ["slq", verb, str(sweep.file), *arguments, "--root", str(sweep.root)])
+    """What the command says. In this process: another one would need seconds to start.
+
+    The console is turned away itself, not sys.stdout, which belongs to the main thread, where pytest goes from test to test.
+    """
+    said = io.StringIO()
+    with COMMAND_LINE, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(out, "_file", said)
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            cli.app([verb, str(sweep.file), *arguments, "--root", str(sweep.root)])
     assert not end.value.code, said.getvalue()
+    assert said.getvalue()
     return said.getvalue()
 
 
@@ -316,13 +325,18 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def fill(file: Path) -> None:
+    """Let a file take what is left of its disk."""
+    assert subprocess.run(["dd", "if=/dev/zero", f"of={file}", "bs=1k"], capture_output=True).returncode != 0
+
+
 def disk_full(place: Place) -> None:
     sweep = place.prepare()
     filler = sweep.root / "filler"
     with small_disk(sweep.root):
         submit(sweep)
         until_trains(sweep)
-        subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1k"], capture_output=True)
+        fill(filler)
         sweep.steps.release()
         until_over(sweep)
         assert "\n  disk full" in (said := status(sweep)), said
@@ -380,16 +394,26 @@ def test_survives(scenario: Callable[[Place], None], outcomes: Outcomes) -> None
     outcomes[scenario].result()
 
 
+@pytest.mark.parametrize("write", [torch.save, save_file], ids=["torch", "safetensors"])
+def test_a_full_disk_is_told_as_one_whoever_writes(write: Callable[..., object], tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk"):
+        fill(tmp_path / "disk" / "filler")
+        with pytest.raises(OSError, match="No space left") as error:
+            write_atomic(tmp_path / "disk" / "file", lambda file: write({"weight": torch.zeros(10**6)}, file))
+        assert error.value.errno == errno.ENOSPC
+        assert [path.name for path in (tmp_path / "disk").iterdir()] == ["filler"]
+
+
 def test_two_runs_of_one_job_after_a_network_cut(reference: Ledger, tmp_path: Path) -> None:
     """Slurm starts a job anew while its earlier run still works: the later one has the trials, the earlier one notices and ends."""
-    (slow, earlier), (held, later) = _run(tmp_path, 0), _run(tmp_path, 1)
-    slow.release()
-    said, _ = earlier.communicate(timeout=SECONDS)
-    assert earlier.returncode == 0, said
-    assert "the task ends" in said
-    held.release()
-    said, _ = later.communicate(timeout=SECONDS)
-    assert later.returncode == 0, said
+    with _at_work(tmp_path, 0) as (first_steps, earlier), _at_work(tmp_path, 1) as (second_steps, later):
+        first_steps.release()
+        said, _ = earlier.communicate(timeout=SECONDS)
+        assert earlier.returncode == 0, said
+        assert "the task ends" in said
+        second_steps.release()
+        said, _ = later.communicate(timeout=SECONDS)
+        assert later.returncode == 0, said
     sweep, ledger = load_sweep(tmp_path / "sweep.yaml"), Ledger(tmp_path / "runs", "sweep")
     assert_same(ledger, reference, sweep)
     first, second = ([_end(attempt) for attempt in ledger.trial(trial.id).attempts()] for trial in sweep.trials)
@@ -398,11 +422,16 @@ def test_two_runs_of_one_job_after_a_network_cut(reference: Ledger, tmp_path: Pa
     assert (first[1], second) == ("done", ["done"])
 
 
-def _run(folder: Path, restart: int) -> tuple[Steps, subprocess.Popen[str]]:
+@contextmanager
+def _at_work(folder: Path, restart: int) -> Iterator[tuple[Steps, subprocess.Popen[str]]]:
     """A run of job 7 that is at work on its first trial, and held there."""
     steps = Steps(folder / f"steps-{restart}", held=HELD)
     job = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restart)}
     ledger, process = start_here(folder, TWO, **job, **steps.install())
     trial = ledger.trial(load_sweep(folder / "sweep.yaml").trials[0].id)
-    until(lambda: _trains(trial.attempts(), restart + 1), f"run {restart} trains", SECONDS)
-    return steps, process
+    try:
+        until(lambda: _trains(trial.attempts(), restart + 1), f"run {restart} trains", SECONDS)
+        yield steps, process
+    finally:
+        process.kill()
+        process.communicate()
