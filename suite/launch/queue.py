@@ -4,7 +4,7 @@ Absence from both proves nothing: such a job is unknown, neither failed nor done
 Measured with 22.05: a job that was requeued has a record for each of its runs (`--duplicates`), and for some seconds none for the
 run to come; the reason of a pending job stays in its record when it runs; sacct shows exit codes over 128 less 128, and never
 `Resources` or `Priority` as the reason of a waiting job; tasks of an array that are cancelled while they wait vanish. A record may
-be missing for seconds while a task starts; the runs of a job that is requeued in the second of its submission share one.
+be missing for seconds while a task starts; the runs of a job that is requeued by hand while its node is dead share one.
 """
 
 from __future__ import annotations

@@ -213,7 +213,8 @@ def _preempted(site: Site, cluster: Cluster, name: str, mode: str, grace_time: s
 def _warned(site: Site, cluster: Cluster, name: str, grace_time: str) -> Findings:
     by_qos = cluster.config.get("PreemptType") == "preempt/qos"
     graces = [grace_time, *(each.grace for each in _my_qos(site, cluster) if by_qos)]
-    grace = int(max(float(each) if each.isdigit() else seconds(each) or 0 for each in graces)) or number(cluster.config, "KillWait", 30)
+    longest = max(float(each) if each.isdigit() else seconds(each) or 0 for each in graces)
+    grace = int(longest) or number(cluster.config, "KillWait", 30)
     signal = "SIGUSR2" if "preempt_send_user_signal" in cluster.options("SlurmctldParameters") else "only SIGTERM"
     what = f"preempted tasks in {name} get {signal}, {grace} s before they are killed"
     if grace < SAVING:

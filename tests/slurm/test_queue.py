@@ -80,13 +80,12 @@ def ends(cluster: DevCluster) -> Iterator[Ends]:
         ends.start("well", "true", "--array=0-3", "--time=30")
         ends.start("node", once, "--nodelist=n3")
         ends.start("preempted", once, "--partition=low", "--nodelist=n2", "--exclusive")
-        ends.start("requeued", once)
+        ends.start("requeued", once, "--nodelist=n1")  # a dead node would leave one record for both runs
         ends.start("cancelled", FOREVER, "--array=0-1")
         ends.start("never", FOREVER, "--array=0-20:4%2", "--hold")
         for name in ("node", "preempted", "requeued"):
             cluster.wait(ends.ids[name], "RUNNING")
         cluster.wait(f"{ends.ids['cancelled']}_1", "RUNNING")
-        # a requeue in the second of the submission would leave one record for both runs
         until(lambda: ends.ran("requeued") >= 2, "the job to be requeued has run for a while")
         cluster.kill_node("n3")
         cluster.sbatch("true", "--partition=high", "--nodelist=n2", "--exclusive")

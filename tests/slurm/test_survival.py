@@ -307,7 +307,7 @@ def out_of_memory(place: Place) -> None:
     until_over(sweep)
     assert "0 of 1 trials done, 1 lost" in (said := status(sweep)), said
     assert "\n  out of memory (SIGKILL)" in said
-    sweep.write_site()
+    sweep.write_site(extra={"nodelist": "n2"})
     submit(sweep)
     place.check(sweep)
     assert ends(sweep) == [["silent", "done"]]
