@@ -22,6 +22,7 @@ from suite.snapshot import Activity, Snapshot, Watch
 __all__ = ["Activity", "Snapshot", "Watch", "describe", "duration", "line", "live", "render", "show", "text"]
 
 REFRESH = 1.0  # seconds
+SPARING = 10.0  # times as long as the last look took is waited at least
 PLAIN_REFRESH = 15.0  # seconds between lines where there is no terminal
 ROWS = 16  # of running trials on a terminal, and of submissions
 EXAMPLES = 5  # failed and lost trials that are named
@@ -29,21 +30,31 @@ EXAMPLES = 5  # failed and lost trials that are named
 
 def show(watch: Watch, console: Console, *, follow: bool) -> None:
     """The view on the console: once, or until nothing changes any more. Plain lines where there is no terminal."""
-    snapshot = watch.look()
-    if not console.is_terminal:
-        console.print(text(snapshot), markup=False, soft_wrap=True)
-        while follow and not snapshot.is_over():
-            time.sleep(PLAIN_REFRESH)
-            snapshot = watch.look()
-            console.print(line(snapshot), markup=False, soft_wrap=True)
-    elif not follow:
-        console.print(render(snapshot))
-    else:
-        with Live(render(snapshot, ROWS), console=console, auto_refresh=False) as view:
-            while not snapshot.is_over():
-                time.sleep(REFRESH)
-                snapshot = watch.look()
+    if console.is_terminal and follow:
+        with Live(console=console, auto_refresh=False) as view:
+            for snapshot in _looks(watch, REFRESH):
                 view.update(render(snapshot, ROWS), refresh=True)
+        return
+    looks = _looks(watch, PLAIN_REFRESH)
+    first = next(looks)
+    if console.is_terminal:
+        console.print(render(first))
+    else:
+        console.print(text(first), markup=False, soft_wrap=True)
+    for snapshot in looks if follow else ():
+        console.print(line(snapshot), markup=False, soft_wrap=True)
+
+
+def _looks(watch: Watch, pause: float) -> Iterator[Snapshot]:
+    """Looks until nothing changes any more, with pauses that are long beside what a look costs: it reads many files."""
+    while True:
+        began = time.monotonic()
+        snapshot = watch.look()
+        took = time.monotonic() - began
+        yield snapshot
+        if snapshot.is_over():
+            return
+        time.sleep(max(pause, SPARING * took))
 
 
 def text(snapshot: Snapshot) -> str:

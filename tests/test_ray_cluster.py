@@ -178,7 +178,9 @@ for number in (signal.SIGUSR2, signal.SIGTERM):
     os.kill(process.pid, number)
     os.kill(inner, number)
 time.sleep(0.5)
-assert sorted(descendants(os.getpid())) == sorted([process.pid, inner]), "signals ended them"
+states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in (process.pid, inner)]
+assert "Z" not in states, "signals ended them"
+assert sorted(descendants(os.getpid())) == sorted([process.pid, inner])
 os.kill(process.pid, signal.SIGKILL)
 process.wait()
 assert descendants(os.getpid()) == [inner], "an orphan is lost"

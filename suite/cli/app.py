@@ -23,8 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# where there is no terminal, tables are as wide as they need to be
-out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
+out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep file, such as jobs/quickstart.yaml.")]

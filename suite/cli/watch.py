@@ -53,11 +53,12 @@ def logs(
 def usage(sweep_file: SweepFile, root: Root = RUNS) -> None:
     """Show what the sweep's jobs cost: GPU-hours, CPU-hours, what was wasted, how well processors were used."""
     from suite.launch.usage import bill, table
+    from suite.plain import print_table
 
     sweep, ledger = open_sweep(sweep_file, root)
     made = bill(ledger)
     if not made.rows:
         raise UserError(f"{sweep.name} was never submitted to Slurm; slq submit {sweep_file} --site SITE")
-    out.print(table(made))
+    print_table(out, table(made))
     if made.problem:
         out.print(f"from the ledger alone, as there is no accounting: {made.problem}", soft_wrap=True)
