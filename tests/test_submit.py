@@ -387,6 +387,29 @@ def test_uncommitted_code_is_refused_before_anything_is_queued(
     assert submissions(ledger) == []
 
 
+DIES_ONCE = """#!/bin/bash
+# the task that has the id of its whole array as its own is killed once, while the others wait for its return
+if [ "$SLURM_JOB_ID" = "$SLURM_ARRAY_JOB_ID" ]; then
+    [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || kill -9 $$
+    touch "$0.back"
+else
+    until [ -e "$0.back" ]; do sleep 0.1; done
+fi
+"""
+
+
+def test_a_task_that_was_killed_is_requeued_alone(fake_slurm: FakeSlurm, ledger: Ledger, tmp_path: Path) -> None:
+    fake_slurm.set("slots", 3)
+    task = tmp_path / "task.sh"
+    task.write_text(DIES_ONCE)
+    task.chmod(0o755)
+    (done,) = committed(3, ledger, SITE.model_copy(update={"python": str(task)}))
+    fake_slurm.wait(str(done.job_id), "COMPLETED")
+    assert sorted(each["restarts"] for each in fake_slurm.tasks(str(done.job_id))) == [0, 0, 1]
+    (record,) = done.path.glob("crashes-*.txt")
+    assert record.read_text().split()[1] == "137"
+
+
 def test_what_was_cancelled_covers_nothing_any_more(idle: FakeSlurm, ledger: Ledger) -> None:
     (done,) = committed(3, ledger)
     assert proposed(3, ledger).chunks == ()
