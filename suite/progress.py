@@ -136,11 +136,11 @@ def _running_table(snapshot: Snapshot, rows: int | None) -> Table:
 
 
 def _job(running: Activity) -> str:
-    """Where a trial runs, and how long it may: "123_4 on n1, at most 50 min more"."""
+    """Where a trial runs, and how long it may: "123_4 on n1, ≤ 50 min"."""
     job = running.job
     limit = job.seconds_left() if job else None
     node = f" on {job.nodes}" if job and job.nodes else ""
-    return f"{running.job_id}{node}" + (f", at most {duration(limit)} more" if limit is not None else "")
+    return f"{running.job_id}{node}" + (f", ≤ {duration(limit)}" if limit is not None else "")
 
 
 def _submissions_table(submitted: Submitted, rows: int | None) -> Table:
@@ -148,13 +148,13 @@ def _submissions_table(submitted: Submitted, rows: int | None) -> Table:
     table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
     for column in ("job", "backend", "site"):
         table.add_column(column)
-    for column in ("waiting", "running", "ended", "unknown"):
+    for column in ("tasks waiting", "running", "ended", "unknown"):
         table.add_column(column, justify="right")
     table.add_column("")
     shown = [group for group in submitted.groups if _is_of_interest(group)][-(rows or 0) :]
     for group in shown:
         table.add_row(*_submission_row(group))
-    if len(shown) < len(submitted.groups):
+    if shown and len(shown) < len(submitted.groups):
         table.add_row(f"and {len(submitted.groups) - len(shown)} more", style="dim")
     return table
 

@@ -173,7 +173,7 @@ def test_plan(slq: Slq, small: tuple[Path, Path]) -> None:
     file, root = small
     ended = slq("plan", file, "--root", root)
     assert ended.code == 0
-    assert ended.out.startswith("short: 4 trials (2 new, 1 retry, 1 done); 3 to run, about ")
+    assert ended.out.startswith("short: 4 trials (2 new, 1 retry, 1 done); 3 to run, time unknown")
     assert ended.out.count("\n") == 1
     verbose = slq("plan", file, "--root", root, "--verbose").out
     for trial in load_sweep(file).trials:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytest_plugins = "tests.fake_slurm.fixture"
 
 REPOSITORY = Path(__file__).parent.parent
+AGAINST_REAL = "SLQ_TEST_FAKE_AGAINST_REAL"  # environment variable
 PATIENCE = 120.0  # seconds; the real one also has others' work to do
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY")
 
@@ -92,6 +93,8 @@ class Slurm:
 
 @pytest.fixture(scope="module")
 def real_cluster() -> Iterator[DevCluster]:
+    if not os.environ.get(AGAINST_REAL):
+        pytest.skip(f"minutes; needed only when the fake Slurm has changed: {AGAINST_REAL}=1")
     if (reason := why_not()) is not None:
         pytest.skip(reason)
     with dev_cluster(grace=4) as cluster:

@@ -162,7 +162,7 @@ def test_no_estimate_before_a_trial_has_finished(ledger: Ledger, make_trial: Mak
     assert make_plan(sweep_of(trial), ledger).seconds() is None
 
 
-def test_the_estimate_is_of_the_same_kind_or_of_all(ledger: Ledger, make_trial: MakeTrial) -> None:
+def test_the_estimate_is_of_the_same_kind_or_unknown(ledger: Ledger, make_trial: MakeTrial) -> None:
     slq = [make_trial(SLQ, seed=seed) for seed in range(4)]
     kmeans = make_trial({"name": "kmeans", "bits": 3})
     narrow = make_trial({"name": "slq", "bits": 3})
@@ -170,8 +170,15 @@ def test_the_estimate_is_of_the_same_kind_or_of_all(ledger: Ledger, make_trial: 
     done(ledger, slq[1], seconds=20)
     done(ledger, kmeans, seconds=1)
     assert make_plan(sweep_of(*slq, kmeans), ledger).seconds() == pytest.approx(2 * 15)
-    # nothing like it was measured: the mean of the kinds
-    assert make_plan(sweep_of(*slq[:2], kmeans, narrow), ledger).seconds() == pytest.approx((15 + 1) / 2)
+    # nothing like it was measured, and others say nothing of it
+    unlike = make_plan(sweep_of(*slq[:3], kmeans, narrow), ledger)
+    assert unlike.seconds() is None
+    assert unlike.unmeasured() == [narrow]
+    assert unlike.seconds(probed={narrow.id: 7, slq[2].id: 1000}) == pytest.approx(15 + 7), (
+        "what was measured counts more"
+    )
+    longer = make_trial(SLQ, seed=5, retrain={"epochs": 100})
+    assert make_plan(sweep_of(*slq[:2], longer), ledger).seconds() is None
     assert make_plan(sweep_of(slq[0], kmeans), ledger).seconds() == 0
 
 

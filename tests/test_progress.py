@@ -74,7 +74,7 @@ def test_every_state_is_explained(scene: Scene, how: object) -> None:
     shown = " ".join(how(snapshot).split())  # type: ignore[operator]
     for words in (
         "1 of 8 trials done",
-        "2 of 5 20 of 110 0.250 90.0% 3 min 7_1 on n1, at most 50 min more",
+        "2 of 5 20 of 110 0.250 90.0% 3 min 7_1 on n1, ≤ 50 min",
         "interrupted 1 preempted or out of time (SIGUSR2)",
         "unknown 1 whether there is a job is not known",
         "ValueError: [red]no[/red]",

@@ -74,8 +74,9 @@ def call(verb: str, sweep_file: Path, root: Path) -> str:
 
 def find_trial(sweep: Sweep, ledger: Ledger, part: str) -> Work:
     """The one trial whose id has this part; raises `UserError` if there is none, or several."""
-    identities = [trial.id for trial in sweep.trials] + [work.id for work in ledger.trials()]
-    found = sorted({identity for identity in identities if part in identity})
+    planned, kept = [trial.id for trial in sweep.trials], [work.id for work in ledger.trials()]
+    identities = [*planned, *kept]
+    found = sorted(identity for identity in planned if part in identity) or sorted(i for i in kept if part in i)
     if len(found) == 1:
         return ledger.trial(found[0])
     if found:

@@ -49,12 +49,19 @@ def plan(
 
 
 def print_plan(sweep: Sweep, made: Plan) -> None:
+    from suite.launch.plan import Standing
     from suite.progress import duration
 
     counts = ", ".join(f"{n} {standing}" for standing, n in made.counts().items())
     missing, seconds = len(made.missing), made.seconds()
-    estimate = f", about {duration(seconds)} of one worker" if seconds else ", time unknown until one has finished"
+    estimate = (
+        f", about {duration(seconds)} of one worker"
+        if seconds
+        else ", time unknown until one of each kind has finished"
+    )
     out.print(f"{sweep.name}: {len(sweep.trials)} trials ({counts}); {missing} to run{estimate if missing else ''}")
+    if given_up := made.counts().get(Standing.FAILED):
+        out.print(f"  {given_up} left alone after failures: slq logs shows why, slq retry lets them be tried again")
     changes = Counter(entry.changes() for entry in made.entries if entry.standing == "changed")
     for change, count in changes.items():
         out.print(f"  {count} changed: {change}", soft_wrap=True)

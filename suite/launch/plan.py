@@ -75,20 +75,15 @@ class Plan:
         return {standing: found[standing] for standing in Standing if found[standing]}
 
     def seconds(self, trials: Sequence[Trial] | None = None, probed: Mapping[str, float] | None = None) -> float | None:
-        """Work left, or that of some trials, in seconds of one worker; None if nothing is known.
+        """Work left, or that of some trials, in seconds of one worker; None unless it is known of each of them.
 
-        From finished trials of the same kind, else from a probe (seconds by trial id), else like the mean of all finished ones.
+        From finished trials of the same kind, else from a probe (seconds by trial id).
         """
-        measured, probed = _measured(self.entries), probed or {}
-        if not measured and not probed:
-            return None
-        fallback = mean(mean(values) for values in measured.values()) if measured else 0.0
-
-        def each(trial: Trial) -> float:
-            known = measured.get(kind(trial.config()))
-            return mean(known) if known else probed.get(trial.id, fallback)
-
-        return sum(map(each, self.missing if trials is None else trials))
+        measured = {known: mean(values) for known, values in _measured(self.entries).items()}
+        wanted = self.missing if trials is None else trials
+        each = [measured.get(kind(trial.config()), (probed or {}).get(trial.id)) for trial in wanted]
+        known = [seconds for seconds in each if seconds is not None]
+        return sum(known) if len(known) == len(each) else None
 
     def unmeasured(self) -> list[Trial]:
         """Missing trials of kinds of which none has finished."""
@@ -151,8 +146,9 @@ def _name(identity: str) -> str:
 
 def kind(config: dict[str, Any]) -> tuple[Any, ...]:
     """What trials that take about equally long have in common."""
-    method = config["method"]
-    return config["network"], config["data"], method["name"], method.get("bits")
+    method, retrain = config["method"], config["retrain"]
+    recipe = (retrain["epochs"], retrain["batch_size"], retrain["budget"])
+    return config["network"], config["data"], method["name"], method.get("bits"), config["threads"], recipe
 
 
 def _measured(entries: Iterable[Entry]) -> dict[tuple[Any, ...], list[float]]:

@@ -6,8 +6,10 @@ it starts. A job therefore runs whatever happens to the process that submitted i
 
 from __future__ import annotations
 
+import io
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,8 @@ class Executor(SlurmExecutor):  # type: ignore[misc]
 def call(executor: Executor, task: Callable[[], object]) -> str:
     """Submit and return Slurm's id of the job. Raises `SubmissionError` with what sbatch said."""
     try:
-        return str(executor.submit(task).job_id)
+        with redirect_stderr(io.StringIO()):  # Submitit prints what it raises
+            return str(executor.submit(task).job_id)
     except FileNotFoundError:
         raise UserError("there is no sbatch here; submit from a login node, or try slurm/dev-cluster") from None
     except (FailedJobError, FailedSubmissionError) as error:

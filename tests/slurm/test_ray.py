@@ -191,9 +191,10 @@ def test_the_first_task_is_killed_and_the_job_goes_back_to_the_queue(
 
 
 def test_a_trial_that_fits_on_no_node_is_refused_at_once(tmp_path: Path, slurm_env: DevCluster) -> None:
-    sweep = prepare(tmp_path / "large", slurm_env, FOUR.replace("holdout", "threads: 2\n  holdout"), nodes=1, cpus=1)
+    # a profile that says that the partition hands out GPUs unasked, which it does not
+    sweep = prepare(tmp_path / "large", slurm_env, FOUR, nodes=1, cpus=1, gpus=1, gpu_style="none")
     sweep.submit("--backend", "ray")
     slurm_env.wait(sweep.job(), "FAILED", seconds=PATIENCE)
-    assert "needs 2 CPUs and 0 GPUs on one node; the nodes of the job have 1 CPUs and 0 GPUs" in sweep.output()
+    assert "needs 1 CPUs and 1 GPUs on one node; the nodes of the job have 1 CPUs and 0 GPUs" in sweep.output()
     assert [work.attempts() for work in works(sweep)] == [[]] * 4
     assert_nothing_left(sweep, sweep.job())
