@@ -59,9 +59,15 @@ def print_plan(sweep: Sweep, made: Plan) -> None:
         if seconds
         else ", time unknown until one of each kind has finished"
     )
-    out.print(f"{sweep.name}: {len(sweep.trials)} trials ({counts}); {missing} to run{estimate if missing else ''}")
+    out.print(
+        f"{sweep.name}: {len(sweep.trials)} trials ({counts}); {missing} to run{estimate if missing else ''}",
+        soft_wrap=True,
+    )
     if given_up := made.counts().get(Standing.FAILED):
-        out.print(f"  {given_up} left alone after failures: slq logs shows why, slq retry lets them be tried again")
+        out.print(
+            f"  {given_up} left alone after failures: slq logs shows why, slq retry lets them be tried again",
+            soft_wrap=True,
+        )
     changes = Counter(entry.changes() for entry in made.entries if entry.standing == "changed")
     for change, count in changes.items():
         out.print(f"  {count} changed: {change}", soft_wrap=True)
