@@ -359,12 +359,12 @@ def test_default_interpreter_is_the_one_that_submits() -> None:
 # --- without srun ------------------------------------------------------------------------------
 
 TASK = """
-import signal, sys, time
+import os, signal, sys, time
 def on(number, frame):
-    print(signal.Signals(number).name, flush=True)
+    os.write(1, signal.Signals(number).name.encode() + b"\\n")  # print must not be interrupted by itself
     if number == signal.SIGTERM: sys.exit(9)
 for number in (signal.SIGUSR2, signal.SIGTERM): signal.signal(number, on)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while True: time.sleep(0.05)
 """
 
