@@ -65,15 +65,20 @@ class Attempt:
 
     def newest(self, kind: str | None = None) -> Event | None:
         """The last event (of one kind) among the last megabyte, without reading a long file."""
+        events = (event for line in reversed(self._last_lines(TAIL)) if (event := _parse(line)) is not None)
+        return next((event for event in events if kind in (None, event["event"])), None)
+
+    def recent(self, size: int) -> list[Event]:
+        """The events among so many of the last bytes, oldest first."""
+        return [event for line in self._last_lines(size) if (event := _parse(line)) is not None]
+
+    def _last_lines(self, size: int) -> list[bytes]:
         try:
             with (self.path / "events.jsonl").open("rb") as file:
-                size = file.seek(0, 2)
-                file.seek(max(0, size - TAIL))
-                lines = file.read().split(b"\n")
+                file.seek(max(0, file.seek(0, 2) - size))
+                return file.read().split(b"\n")
         except FileNotFoundError:
-            return None
-        events = (event for line in reversed(lines) if (event := _parse(line)) is not None)
-        return next((event for event in events if kind in (None, event["event"])), None)
+            return []
 
     def is_live(self) -> bool:
         return claim.is_live(self.path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 
@@ -13,24 +12,9 @@ TAIL = 2**13  # bytes: some fifty points
 
 def recent(attempt: Attempt) -> list[Event]:
     """The newest events of an attempt, oldest first; at least one if it has any."""
-    try:
-        with (attempt.path / "events.jsonl").open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return []
-    events = [event for line in lines if (event := _parse(line))]
+    events = attempt.recent(TAIL)
     newest = None if events else attempt.newest()  # a long one
     return [newest] if newest else events
-
-
-def _parse(line: bytes) -> Event | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
 
 
 def seconds_left(events: Sequence[Event], now: float | None = None) -> float | None:

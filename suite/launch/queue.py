@@ -100,10 +100,6 @@ class Report:
     source: str = ""  # "sacct" or "squeue"; "" if neither answered
     problem: str = ""  # why there is no accounting, or no answer
 
-    def is_complete(self) -> bool:
-        """Whether ended jobs are in it, too."""
-        return self.source == "sacct"
-
 
 class NoAnswerError(Exception):
     """A command of Slurm is missing, failed, or took too long; the text says which."""
