@@ -28,7 +28,8 @@ class FakeSlurm:
         self.folder = folder
 
     def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, check=check, capture_output=True, text=True, input=stdin)
+        # jobs write where they were submitted
+        return subprocess.run(command, check=check, capture_output=True, text=True, input=stdin, cwd=self.folder.parent)
 
     def sbatch(self, script: str, *options: str) -> str:
         """Submit a script (its text); returns the job's id."""
