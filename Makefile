@@ -27,8 +27,9 @@ demo-slurm: slurm-packages .venv/installed
 slurm-packages:
 	slurm/dev-cluster install
 
+# the files with the long tests come first, and not last, where one process would wait for the other
 test: check
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 fast: .venv/installed-dev
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"

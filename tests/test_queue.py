@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from suite.launch import queue
 from suite.launch.cause import cause, crash, of_job
-from suite.launch.queue import SACCT, SQUEUE, Job, NoAnswerError, Report, live, look, read_sacct, read_squeue, tasks
+from suite.launch.command import NoAnswerError
+from suite.launch.queue import SACCT, SQUEUE, Job, Report, live, look, read_sacct, read_squeue, tasks
 
 if TYPE_CHECKING:
     from tests.fake_slurm.fixture import FakeSlurm

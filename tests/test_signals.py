@@ -10,7 +10,7 @@ import pytest
 
 from suite import stop
 from suite.launch import signals
-from suite.launch.queue import NoAnswerError
+from suite.launch.command import NoAnswerError
 from suite.launch.signals import TERMINATED, UNANSWERED, Signals, time_is_over, was_preempted, watched
 
 # from `scontrol --oneliner show job` of Slurm 22.05, shortened

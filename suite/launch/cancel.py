@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from suite.errors import UserError
 from suite.launch import queue
-from suite.launch.queue import Job, NoAnswerError
+from suite.launch.command import NoAnswerError
+from suite.launch.queue import Job
 from suite.launch.submission import Submission, alone, submissions
 from suite.ledger import Ledger, Work
 

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import getpass
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-PATIENCE = 30  # seconds for an answer of Slurm
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Of a command: whether it succeeded, and what it said."""
-
-    ok: bool
-    out: str
-    error: str
+from suite.launch.command import Answer, NoAnswerError, run
 
 
 def ask(*command: str, stdin: str = "") -> Answer:
     """Run a command; one that is missing or does not answer has failed."""
     try:
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        return Answer(False, "", f"{command[0]} gave no answer in {PATIENCE} s")
-    except OSError as error:
-        return Answer(False, "", f"{command[0]}: {error.strerror}")
-    return Answer(done.returncode == 0, done.stdout, done.stderr.strip())
+        return run(command, stdin=stdin)
+    except NoAnswerError as error:
+        return Answer(False, "", str(error))
 
 
 @dataclass(frozen=True)

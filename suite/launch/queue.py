@@ -9,17 +9,16 @@ be missing for seconds while a task starts; the runs of a job that is requeued b
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from suite.launch import command as slurm
+from suite.launch.command import PATIENCE, NoAnswerError
 from suite.launch.slurm_time import seconds
 
-PATIENCE = 30.0  # seconds for an answer of Slurm
 LAG = 30.0  # seconds that accounting may need to know of the next run of a job
 YEAR = 365 * 24 * 3600.0  # a time limit of a year or more is none: a requeued job has it in place of UNLIMITED
 
@@ -101,10 +100,6 @@ class Report:
     problem: str = ""  # why there is no accounting, or no answer
 
 
-class NoAnswerError(Exception):
-    """A command of Slurm is missing, failed, or took too long; the text says which."""
-
-
 SACCT = (
     *("JobID", "State", "Reason", "ExitCode", "NodeList", "Submit", "Start", "End", "ElapsedRaw", "TimelimitRaw"),
     *("AllocCPUS", "AllocTRES", "TotalCPU", "JobName"),
@@ -161,24 +156,13 @@ def ask(command: list[str]) -> str:
     Raises:
         NoAnswerError: if it is missing, fails or is silent for too long.
     """
-    plain = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", "LC_ALL": "C.UTF-8"}  # 0: array ranges are not cut
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, env={**os.environ, **plain}
-        )
-    except FileNotFoundError:
-        raise NoAnswerError(f"there is no {command[0]} here") from None
-    except OSError as error:
-        raise NoAnswerError(f"{command[0]}: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise NoAnswerError(f"{command[0]} did not answer within {PATIENCE:g} s") from None
-    if "Invalid job id specified" in done.stderr:  # squeue has forgotten all of them: that is an answer
-        return done.stdout
-    if (
-        done.returncode or "Invalid job format" in done.stderr
-    ):  # squeue leaves out a column that it does not know, and exits 0
-        raise NoAnswerError(_complaint(command[0], done.stderr))
-    return done.stdout
+    answer = slurm.run(command, patience=PATIENCE)
+    if "Invalid job id specified" in answer.error:  # squeue has forgotten all of them: that is an answer
+        return answer.out
+    # squeue leaves out a column that it does not know, and exits 0
+    if not answer.ok or "Invalid job format" in answer.error:
+        raise NoAnswerError(_complaint(command[0], answer.error))
+    return answer.out
 
 
 def _complaint(command: str, said: str) -> str:

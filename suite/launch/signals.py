@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 
 from suite import stop
 from suite.claim import slurm_job
-from suite.launch.queue import NoAnswerError, ask
+from suite.launch.command import NoAnswerError
+from suite.launch.queue import ask
 from suite.launch.slurm_time import seconds
 
 WARNING, TERMINATION = signal.SIGUSR2, signal.SIGTERM  # the first is Submitit's choice

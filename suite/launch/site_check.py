@@ -15,7 +15,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from suite.launch.cluster import Answer, Cluster, ask, look, settings, user_limits
+from suite.launch.cluster import Cluster, ask, look, settings, user_limits
+from suite.launch.command import Answer
 from suite.launch.site import Site
 from suite.launch.site_compare import Finding, Findings, array_size, compare, max_submit
 

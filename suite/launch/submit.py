@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from suite.config import Trial
 from suite.errors import UserError
 from suite.launch import early, queue
+from suite.launch.command import NoAnswerError
 from suite.launch.frozen import Frozen, freeze
 from suite.launch.plan import Plan, make_plan, write_plan
-from suite.launch.queue import NoAnswerError, live
+from suite.launch.queue import live
 from suite.launch.ray_slurm import RayPack, refuse_unfit
 from suite.launch.site import Site
 from suite.launch.site_check import array_limits

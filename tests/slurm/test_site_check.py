@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from suite.launch import cluster as questions
+from suite.launch import command as questions
 from suite.launch.site import Site, load_site
 from suite.launch.site_check import ArrayLimits, array_limits, check_site, script_of
 from tests.slurm.dev_cluster import DevCluster, until
