@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits as load_sklearn_digits
-from sklearn.model_selection import train_test_split
 
 from suite.data.memory import Arrays
 from suite.data.source import Split
@@ -15,6 +13,10 @@ _TEST_IMAGES = 540  # of 1,797
 
 def load_digits() -> dict[Split, Arrays]:
     """1,257 training and 540 test images, stratified, enlarged from 8x8 to MNIST's 28x28 so that its networks fit."""
+    # Imported here: a second that plan, submit and status would spend on data they never open.
+    from sklearn.datasets import load_digits as load_sklearn_digits
+    from sklearn.model_selection import train_test_split
+
     pixels, labels = load_sklearn_digits(return_X_y=True)
     small = torch.from_numpy(pixels).to(torch.float32).view(-1, 1, 8, 8) * (255 / 16)  # ink is 0..16
     images = F.interpolate(small, size=(28, 28), mode="bilinear").round().to(torch.uint8)
