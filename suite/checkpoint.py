@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from suite.files import write_atomic
+from suite.quant.dither import Dither
 from suite.quant.layer import Layer
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Checkpoint:
 
     position: Position
     model: dict[str, Tensor]
-    layers: dict[str, dict[str, Tensor]]  # fields of `Layer` except the weight
+    layers: dict[str, dict[str, Any]]  # fields of `Layer` except the weight
     optimizer: dict[str, Any] | None
     totals: Tensor
 
@@ -67,15 +68,23 @@ def load(path: Path, device: torch.device) -> Checkpoint | None:
     return Checkpoint(position, content["model"], content["layers"], content["optimizer"], content["totals"])
 
 
-def layer_tensors(layers: dict[str, Layer]) -> dict[str, dict[str, Tensor]]:
+def layer_tensors(layers: dict[str, Layer]) -> dict[str, dict[str, Any]]:
     """The quantizer's state of each layer, for a checkpoint."""
-    names = ("frozen", "codes", "codebook", "fixed")
-    return {key: {name: getattr(layer, name) for name in names} for key, layer in layers.items()}
+    return {key: _tensors(layer) for key, layer in layers.items()}
 
 
-def restore_layers(layers: dict[str, Layer], saved: dict[str, dict[str, Tensor]]) -> None:
+def _tensors(layer: Layer) -> dict[str, Any]:
+    names = ("live", "frozen", "codes", "codebook", "fixed", "scale", "learned")
+    dither = layer.dither and (layer.dither.seed, layer.dither.step)
+    return {name: getattr(layer, name) for name in names} | {"dither": dither}
+
+
+def restore_layers(layers: dict[str, Layer], saved: dict[str, dict[str, Any]]) -> None:
     """Put saved state back; codebooks stay on the CPU, the rest goes to the weights' device."""
-    for key, tensors in saved.items():
+    for key, kept in saved.items():
         layer = layers[key]
-        layer.frozen, layer.codes = tensors["frozen"], tensors["codes"]
-        layer.codebook, layer.fixed = tensors["codebook"].cpu(), tensors["fixed"].cpu()
+        layer.live, layer.frozen, layer.codes = kept["live"], kept["frozen"], kept["codes"]
+        layer.codebook, layer.fixed = kept["codebook"].cpu(), kept["fixed"].cpu()
+        layer.scale = None if kept["scale"] is None else kept["scale"].cpu()
+        layer.dither = kept["dither"] and Dither(*kept["dither"])
+        layer.learned = {name: tensor.requires_grad_() for name, tensor in kept["learned"].items()}

@@ -8,8 +8,17 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from suite.quant.layer import Layer
+
+
+@dataclass(frozen=True)
+class Through:
+    """Re-training through a quantizer: what the forward pass sees in place of the weights, differentiable."""
+
+    weights: dict[str, Tensor]  # by layer, shape and type of its weight
+    penalty: Tensor | None = None  # added to the loss, nats
 
 
 @dataclass
@@ -80,6 +89,19 @@ class Method(BaseModel):
         Returns what was decided and why, as JSON values, for the record.
         """
         raise LookupError(f"{self.name} has no stage {stage}")
+
+    def through(self, stage: int, layers: dict[str, Layer], progress: float) -> Through | None:
+        """How the re-training after `stage` sees the layers; None: their weights as they are.
+
+        Trained are the weights that are not frozen and the tensors in each layer's `learned`; `quantize` of the next stage
+        makes of them what is kept. `progress` is the part of this re-training that is done, 0 to 1. Must depend on its
+        arguments only.
+        """
+        return None
+
+    def learned_rate(self, stage: int) -> float:
+        """Learning rate of the layers' `learned` tensors, as a multiple of the recipe's. They know no weight decay."""
+        return 1.0
 
 
 class FreezeMethod(Method):

@@ -17,10 +17,6 @@ CODES, CODEBOOK = ".codes", ".codebook"
 def save_network(path: Path, model: nn.Module, layers: dict[str, Layer]) -> None:
     """Write the network; layers whose weights are all frozen are stored as codes (uint8) and codebook (the weights' type)."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _state(model).items()}
-    for name, layer in layers.items():
-        del tensors[f"{name}.weight"]
-        tensors[name + CODES] = layer.codes.cpu().contiguous()
-        tensors[name + CODEBOOK] = layer.codebook.to(layer.weight.dtype)
     write_atomic(path, lambda temporary: save_file(tensors, temporary))
 
 

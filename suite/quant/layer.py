@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from suite.quant.coded import Coded
+from suite.quant.dither import Dither
 from suite.quant.lloyd import Sorted, lloyd
+
+CODES = torch.int16
 
 
 @dataclass
@@ -15,49 +19,82 @@ class Layer:
     """State of one quantized layer. `weight` is the network's own parameter; everything else belongs to the quantizer."""
 
     weight: Tensor  # any shape and float type
-    frozen: Tensor  # bool, like weight: these may not move in training
-    codes: Tensor  # uint8, like weight: codebook index of the last clustering
-    codebook: Tensor  # (K,) float64 on the CPU, each value representable in the weight's type; empty before the first clustering
+    live: Tensor | None  # bool, like weight: those that are not pruned; None: all
+    frozen: Tensor  # bool, like weight: these may not move in training; pruned weights never may
+    codes: Tensor  # (blocks,) int16, on the weight's device: codebook entry of each block of live weights
+    codebook: Tensor  # (K,) or (K, d) float64 on the CPU, representable in the weight's type; empty before the first clustering
     fixed: Tensor  # (K,) bool on the CPU: clusters whose weights are frozen
+    scale: Tensor | None = None  # (F,) float64 on the CPU: factor of each filter (first dimension)
+    dither: Dither | None = None  # taken off every weight
+    learned: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # what re-training moves beside the weights: scales, centres
 
     @staticmethod
-    def untouched(weight: Tensor) -> Layer:
-        """A layer before any quantization."""
-        none = torch.zeros_like(weight, dtype=torch.bool, requires_grad=False)
-        return Layer(
-            weight, none, none.to(torch.uint8), torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.bool)
-        )
+    def untouched(weight: Tensor, live: Tensor | None = None) -> Layer:
+        """A layer before any quantization; `live`, bool like weight, says which of its weights are not pruned."""
+        frozen = torch.zeros_like(weight, dtype=torch.bool, requires_grad=False) if live is None else ~live
+        count = weight.numel() if live is None else int(live.sum())
+        codes = torch.zeros(count, dtype=CODES, device=weight.device)
+        return Layer(weight, live, frozen, codes, torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.bool))
+
+    def values(self) -> Tensor:
+        """The live weights, (L,), detached, in C order."""
+        weight = self.weight.detach()
+        return weight.flatten() if self.live is None else weight[self.live]
 
     def start(self, centres: Tensor) -> None:
-        """Give the layer its first codebook, (K,)."""
+        """Give the layer its first codebook, (K,) or (K, d)."""
         self.codebook = self._representable(centres)
         self.fixed = torch.zeros(len(centres), dtype=torch.bool)
 
     def recluster(self, movable: Tensor, rounds: int) -> None:
-        """Lloyd over all weights, frozen ones included; only `movable` (K,) centres move. Frozen weights keep their codes."""
-        centres, cells = lloyd(Sorted.of(self.weight), self.codebook, movable, rounds)
+        """Lloyd over all live weights, frozen ones included; only `movable` (K,) centres move. Frozen weights keep their codes."""
+        values = self.values()
+        centres, cells = lloyd(Sorted.of(values), self.codebook, movable, rounds)
         self.codebook = self._representable(centres)
-        self.codes = torch.where(self.frozen, self.codes, cells.codes(self.weight))
+        self.codes = torch.where(self._of_live(self.frozen), self.codes, cells.codes(values))
 
     def recluster_all(self, rounds: int) -> None:
-        """Lloyd over all weights and all centres; frozen weights may change their cluster, too."""
-        self.frozen = torch.zeros_like(self.frozen)
+        """Lloyd over all live weights and all centres; frozen weights may change their cluster, too."""
+        self.frozen = torch.zeros_like(self.frozen) if self.live is None else ~self.live
         self.recluster(torch.ones_like(self.fixed), rounds)
 
     def fix(self, clusters: Tensor) -> None:
         """Weight sharing: every weight of these clusters, (K,) bool, takes its centre's value and is frozen."""
         self.fixed = self.fixed | clusters
         self.frozen = self.members(self.fixed)
+        if self.live is not None:
+            self.frozen |= ~self.live
         self.snap(self.fixed)  # also what has drifted next to a centre that was fixed earlier
+
+    def assign(self, codebook: Tensor, codes: Tensor) -> None:
+        """Quantize all of the layer at once: a codebook, (K,) or (K, d), and a code for each block."""
+        self.start(codebook)
+        self.codes = codes.to(self.weight.device, CODES)
+        self.fix(torch.ones_like(self.fixed))
 
     def snap(self, clusters: Tensor) -> None:
         """Set the weights of these clusters, (K,) bool, to their centres."""
-        values = self.codebook.to(self.weight.device, self.weight.dtype)[self.codes.long()]
-        self.weight.data.copy_(torch.where(self.members(clusters), values, self.weight.data))
+        self.weight.data.copy_(torch.where(self.members(clusters), self.coded().decoded(), self.weight.data))
 
     def members(self, clusters: Tensor) -> Tensor:
-        """Bool like weight: which weights belong to these clusters, (K,) bool."""
-        return clusters.to(self.codes.device)[self.codes.long()]
+        """Bool like weight: which weights belong to these clusters, (K,) bool. Pruned ones belong to none."""
+        chosen = clusters.to(self.codes.device)[self.codes.long()]
+        if self.codebook.dim() > 1:
+            chosen = chosen.repeat_interleave(self.codebook.shape[1])
+        if self.live is None:
+            return chosen[: self.weight.numel()].view(self.weight.shape)
+        return torch.zeros_like(self.live).masked_scatter_(self.live, chosen[: int(self.live.sum())])
+
+    def coded(self) -> Coded:
+        """What has to be stored of the layer once all its weights are frozen."""
+        kept = (self.codes, self.codebook, self.live, self.scale, self.dither)
+        return Coded(self.weight.shape, self.weight.dtype, *kept)
+
+    def _of_live(self, mask: Tensor) -> Tensor:
+        """Of a mask like weight, the part of the live weights, (L,)."""
+        return mask.flatten() if self.live is None else mask[self.live]
 
     def _representable(self, centres: Tensor) -> Tensor:
         """Round the centres to the weight's type, so that a snapped weight equals its codebook entry exactly."""

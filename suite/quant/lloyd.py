@@ -48,9 +48,9 @@ class Cells:
         return Cells(order, torch.where(order[1:] < order[:-1], below, middle))
 
     def codes(self, weights: Tensor) -> Tensor:
-        """Codebook index of every weight: uint8, shape and device of the weights."""
+        """Codebook index of every weight: int16, shape and device of the weights."""
         cells = torch.bucketize(weights.detach().double().contiguous(), self.upper.to(weights.device))
-        return self.order.to(weights.device, torch.uint8)[cells]
+        return self.order.to(weights.device, torch.int16)[cells]
 
     def edges(self, values: Sorted) -> Tensor:
         """Positions (C + 1,) between which the sorted values belong to the i-th cell."""

@@ -82,7 +82,7 @@ def test_error_never_rises_with_rounds(values: torch.Tensor, start: list[float])
 def test_codes_stay_on_the_weights_device_and_shape() -> None:
     codes = Cells.of(torch.tensor([0.0, 1.0], dtype=torch.float64)).codes(torch.rand(2, 3, 4))
     assert codes.shape == (2, 3, 4)
-    assert codes.dtype == torch.uint8
+    assert codes.dtype == torch.int16
 
 
 @pytest.mark.parametrize("name", sorted(INITS))
