@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -26,19 +27,28 @@ POLL, SELDOM = 0.5, 10.0  # seconds between looks at a baseline that somebody el
 
 def obtain_baseline(trial: Trial, ledger: Ledger, source: DataSource, data_root: Path, asker: OpenAttempt) -> Work:
     """The trial's finished baseline: found, made here, or waited for while another process makes it."""
-    work, pause = ledger.baseline(trial.baseline_id), POLL
+    work = ledger.baseline(trial.baseline_id)
+    obtain(work, trial.baseline_config(), lambda attempt: _make(trial, source, data_root, attempt), asker)
+    _refuse_other_data(work, source)
+    return work
+
+
+def obtain(
+    work: Work, config: dict[str, Any], make: Callable[[OpenAttempt], dict[str, Any]], asker: OpenAttempt
+) -> Work:
+    """Work that many trials share, finished: found, made here by `make`, or waited for while another process makes it."""
+    pause = POLL
     while work.result() is None:
-        attempt = work.try_claim(trial.baseline_config())
+        attempt = work.try_claim(config)
         if attempt is not None:
             asker.say(f"making baseline {work.id}")
             with suppress(SupersededError), attempt.running():  # whoever took it over is finishing it
-                attempt.finish(_make(trial, source, data_root, attempt))
+                attempt.finish(make(attempt))
         else:
             time.sleep(pause)
             pause = min(SELDOM, pause * 1.1)
             stop.check()
             asker.check()
-    _refuse_other_data(work, source)
     return work
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from suite.data import DATASETS
 from suite.errors import choices
@@ -78,6 +78,26 @@ class Retrain(Recipe):
     )
 
 
+class Prune(Recipe):
+    """Magnitude pruning with re-training, before the method begins; made once for all trials that describe it alike."""
+
+    kept: float | dict[str, float] = Field(
+        description="Fraction of the weights that stays: a number is of all layers together, which share one threshold; by layer "
+        "(`{conv1: 0.66, fc1: 0.08}`) as published by Deep Compression; layers that are not named stay whole."
+    )
+    rounds: int = Field(1, ge=1, description="Prune so often, less and less each time (cubic, Zhu and Gupta 2017).")
+    ramp: float = Field(0.5, gt=0, lt=1, description="Part of the epochs that lies before the last round.")
+    learning_rate: float = Field(0.01, gt=0)
+
+    @field_validator("kept")
+    @classmethod
+    def _fractions(cls, kept: float | dict[str, float]) -> float | dict[str, float]:
+        wrong = [f for f in (kept.values() if isinstance(kept, dict) else [kept]) if not 0 < f <= 1]
+        if wrong:
+            raise ValueError(f"kept {wrong[0]} is not a fraction of the weights; it must be above 0 and at most 1")
+        return kept
+
+
 class Runtime(Strict):
     """How to run, without any influence on the outcome: not part of a trial's identity."""
 
@@ -94,6 +114,7 @@ class Trial(Strict):
     method: AnyMethod
     seed: int = Field(0, ge=0)
     baseline: Baseline = Baseline()
+    prune: Prune | None = None
     retrain: Retrain = Retrain()
     holdout: int = Field(
         256,
@@ -109,6 +130,9 @@ class Trial(Strict):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         self.method.stages(len(self.method.select(self.layer_names())))
+        if self.prune is not None and isinstance(self.prune.kept, dict):
+            for name in self.prune.kept:
+                _known(name, dict.fromkeys(self.layer_names()), f"layer of {self.network}")
         return self
 
     def _retrains(self) -> bool:
@@ -145,6 +169,24 @@ class Trial(Strict):
         without = NOT_IDENTITY if self._retrains() else NOT_IDENTITY | {"retrain"}
         canonical = {k: v for k, v in self.config().items() if k not in without}
         return f"{slug(self.method.label)}-{self.network}-{self.data}-s{self.seed}-{digest(canonical)}"
+
+    @property
+    def start_id(self) -> str:
+        """Identity of the network that the method begins from: the baseline, or its pruned form."""
+        if self.prune is None:
+            return self.baseline_id
+        return f"{self.network}-{self.data}-s{self.seed}-pruned-{digest(self.start_config())}"
+
+    @property
+    def start_ids(self) -> tuple[str, ...]:
+        """What has to be made before the method begins, in this order."""
+        return tuple(dict.fromkeys((self.baseline_id, self.start_id)))
+
+    def start_config(self) -> dict[str, Any]:
+        """Everything that decides the network that the method begins from."""
+        if self.prune is None:
+            return self.baseline_config()
+        return self.baseline_config() | {"seed": self.seed, "prune": self.config()["prune"]}
 
     def baseline_config(self) -> dict[str, Any]:
         """Everything that decides the baseline. Published weights that are not trained further are the same for every seed."""

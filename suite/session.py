@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,10 +20,23 @@ from suite.data import DataSource
 from suite.evaluate import Metrics, evaluate
 from suite.ledger import OpenAttempt
 from suite.methods import Method
+from suite.methods.base import Through
 from suite.nets import build_network, quantizable
 from suite.provenance import record
 from suite.quant.layer import Layer
-from suite.train import Compute, Frozen, Phase, TrainingData, make_deterministic, make_optimizer, train, trainable
+from suite.train import (
+    Compute,
+    Forward,
+    Frozen,
+    Phase,
+    TrainingData,
+    make_deterministic,
+    make_optimizer,
+    plain,
+    seen_through,
+    train,
+    trainable,
+)
 
 
 class Session:
@@ -35,8 +49,15 @@ class Session:
         attempt: OpenAttempt,
         source: DataSource,
         begin: Callable[[nn.Module], object],
+        *,
+        pruned: bool = False,
     ) -> None:
-        """`begin(model)` gives a freshly built network its starting weights; it is not called when resuming."""
+        """Build, and begin or resume.
+
+        Args:
+            begin: gives a freshly built network its starting weights; it is not called when resuming.
+            pruned: whether weights that are exactly zero stay so.
+        """
         make_deterministic(trial.threads)
         memory.restart_peak()
         self.trial, self.method, self.attempt = trial, method, attempt
@@ -49,11 +70,14 @@ class Session:
             begin(self.model)
         else:
             self.model.load_state_dict(self._resumed.model)
-        weights = quantizable(self.model)
-        self.layers = {name: Layer.untouched(weights[name]) for name in method.select(list(weights))}
+        layers = _layers(self.model, pruned=pruned)
+        selected = method.select(list(layers))
+        self.layers = {name: layers[name] for name in selected}
+        # What pruning alone holds: it is not quantized, or not yet.
+        self.pruned = {n: layer for n, layer in layers.items() if n not in selected} if pruned else {}
         self.position = Position()
         if self._resumed is not None:
-            checkpoint.restore_layers(self.layers, self._resumed.layers)
+            checkpoint.restore_layers(self._masked(), self._resumed.layers)
             self.position = self._resumed.position
             attempt.say(f"resuming at stage {self.position.stage + 1}, step {self.position.step + self.position.done}")
         self._wall, self._cpu = time.monotonic(), time.process_time()
@@ -72,10 +96,11 @@ class Session:
 
     def train(self, recipe: Recipe, steps: int, total: int, **labels: int) -> None:
         """Carry out, or finish, one phase of `steps` steps; `total` and `labels` go into the recorded points."""
-        parameters = trainable(self.model, self.layers, self._may_train())
-        if not parameters:
+        parameters = trainable(self.model, self._masked(), self._may_train())
+        learned = [tensor for layer in self.layers.values() for tensor in layer.learned.values()]
+        if not parameters and not learned:
             return
-        optimizer = make_optimizer(parameters, recipe)
+        optimizer = make_optimizer(parameters, recipe, learned, self.method.learned_rate(self.position.stage))
         phase = Phase(self.position.step, steps, self.position.done)
         if self._resumed is not None and self._resumed.optimizer is not None:
             optimizer.load_state_dict(self._resumed.optimizer)
@@ -90,12 +115,11 @@ class Session:
             if stop.requested() or time.monotonic() - self._saved >= self.trial.runtime.checkpoint_seconds:
                 self.save(optimizer, phase)
 
-        frozen = Frozen(self.layers.values())
         train(
             self.model,
-            self._compiled() if self.trial.compile else self.model,
+            self._forward(),
             optimizer,
-            frozen,
+            Frozen(self._masked().values()),
             self.data,
             recipe,
             self.trial.seed,
@@ -103,6 +127,32 @@ class Session:
             self.compute,
             after_step,
         )
+
+    def _masked(self) -> dict[str, Layer]:
+        """All layers of which some weights may not move: those being quantized, and pruned ones that are not."""
+        return self.layers | self.pruned
+
+    def _forward(self) -> Forward:
+        """The forward pass of this stage's re-training: the network, compiled if asked for, or seen through its quantizer."""
+        model = self._compiled() if self.trial.compile else self.model
+        return seen_through(self.model, self._seen, plain(model))
+
+    def _seen(self, progress: float) -> Through | None:
+        return self.method.through(self.position.stage, self.layers, progress) if self.layers else None
+
+    @contextmanager
+    def seen_weights(self, progress: float) -> Iterator[None]:
+        """For measuring: the layers hold what the forward pass of this stage's re-training sees, then what they held before."""
+        with torch.no_grad():
+            seen = self._seen(progress)
+            kept = {name: self.layers[name].weight.detach().clone() for name in seen.weights} if seen else {}
+            for name in kept:
+                self.layers[name].weight.copy_(seen.weights[name])  # type: ignore[union-attr]
+        try:
+            yield
+        finally:
+            for name, weight in kept.items():
+                self.layers[name].weight.data.copy_(weight)
 
     def _compiled(self) -> Callable[[Tensor], Tensor]:
         """The network, compiled anew for each phase, so that a resumed phase runs the same code as an uninterrupted one."""
@@ -136,7 +186,7 @@ class Session:
             Checkpoint(
                 self.position,
                 self.model.state_dict(),
-                checkpoint.layer_tensors(self.layers),
+                checkpoint.layer_tensors(self._masked()),
                 optimizer.state_dict() if optimizer else None,
                 phase.totals if phase else torch.zeros(3, dtype=torch.float64),
             ),
@@ -163,6 +213,15 @@ class Session:
             "steps": self.position.step,
             "attempts": self.attempt.number,
         }
+
+
+def _layers(model: nn.Module, *, pruned: bool) -> dict[str, Layer]:
+    """All quantizable layers; in a `pruned` network the weights that are exactly zero stay so."""
+    layers = {}
+    for name, weight in quantizable(model).items():
+        live = weight.detach() != 0
+        layers[name] = Layer.untouched(weight, None if not pruned or bool(live.all()) else live)
+    return layers
 
 
 def best_device() -> torch.device:

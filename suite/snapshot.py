@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from suite import pace
@@ -93,7 +94,7 @@ class Watch:
             found = self._where(work, submitted)
             counts[found.place] += 1
             if found.place is Place.RUNNING:
-                running.append(_activity(self.ledger, work, trial.label, trial.baseline_id, found.job))
+                running.append(_activity(self.ledger, work, trial.label, trial.start_ids, found.job))
             elif found.place is Place.FAILED or (found.place is Place.LOST and found.why):
                 stopped.append(Stopped(trial.label, trial.id, found.place, found.why))
             elif found.why:
@@ -117,7 +118,7 @@ class Watch:
         return left * (max(seen) - self.began) / len(seen)
 
 
-def _activity(ledger: Ledger, work: Work, label: str, baseline: str, job: Job | None) -> Activity:
+def _activity(ledger: Ledger, work: Work, label: str, starts: Sequence[str], job: Job | None) -> Activity:
     """The newest event of a trial; while it waits for its baseline, the baseline's."""
     attempt = work.newest_attempt()
     if attempt is None:
@@ -125,7 +126,8 @@ def _activity(ledger: Ledger, work: Work, label: str, baseline: str, job: Job | 
     events = pace.recent(attempt)
     event = events[-1] if events else None
     if event is not None and event["event"] == "start":
-        making = ledger.baseline(baseline).newest_attempt()
+        tried = [making for identity in starts if (making := ledger.baseline(identity).newest_attempt())]
+        making = tried[-1] if tried else None
         inner = making.newest("train") if making else None
         event = {**inner, "baseline": True} if inner else event
     return Activity(label, event, pace.seconds_left(events), attempt.job(), job)

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, Optimizer
 
 from suite.config import Recipe
 from suite.data import BatchRequest, DataSource
+from suite.methods.base import Through
 from suite.quant.layer import Layer
 
 HOLDOUT_SEED = 0  # of the split of the training images: the same for all trials
 AUGMENT, DROPOUT, ORDER = range(3)  # purposes of randomness
+_SAMPLE_BATCH = 256
 
 
 def mix(*numbers: int) -> int:
@@ -66,6 +69,11 @@ class TrainingData:
         """Training steps of the recipe's epochs."""
         return round(recipe.epochs * self.steps_per_epoch(recipe.batch_size))
 
+    def sample(self, count: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the same `count` training images, or of all if there are fewer, without augmentation."""
+        requests = [BatchRequest(part, None) for part in torch.split(self.used[:count], _SAMPLE_BATCH)]
+        return self.source.batches("train", requests, device)
+
     def epochs(self, batch_size: int, seed: int, first: int, count: int) -> Iterator[list[BatchRequest]]:
         """Batches number `first` to `first + count` of an endless stream of shuffled epochs, an epoch at a time."""
         size, end = self.steps_per_epoch(batch_size), first + count
@@ -102,11 +110,18 @@ def trainable(model: nn.Module, layers: dict[str, Layer], allowed: Callable[[str
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
-    """A fresh optimiser."""
+def make_optimizer(
+    parameters: list[nn.Parameter], recipe: Recipe, learned: Sequence[Tensor] = (), learned_rate: float = 1.0
+) -> Optimizer:
+    """A fresh optimiser. `learned` tensors have `learned_rate` times the learning rate, and no weight decay."""
+    groups = [
+        {"params": parameters, "weight_decay": recipe.weight_decay, "factor": 1.0},
+        {"params": list(learned), "weight_decay": 0.0, "factor": learned_rate},
+    ]
+    present = [group for group in groups if group["params"]]
     if recipe.optimizer == "adam":
-        return Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    return SGD(parameters, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+        return Adam(present, lr=recipe.learning_rate, fused=True)
+    return SGD(present, recipe.learning_rate, momentum=recipe.momentum, fused=True)
 
 
 def learning_rate(recipe: Recipe, done: int, steps: int) -> float:
@@ -150,9 +165,31 @@ class Compute:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
 
 
+# Images and the part of the phase that is done, 0 to 1 -> logits, and what is added to the loss.
+Forward = Callable[[Tensor, float], tuple[Tensor, Tensor | None]]
+
+
+def plain(model: Callable[[Tensor], Tensor]) -> Forward:
+    """The forward pass of a network, or of its compiled form, as it is."""
+    return lambda images, progress: (model(images), None)
+
+
+def seen_through(model: nn.Module, see: Callable[[float], Through | None], as_is: Forward) -> Forward:
+    """The forward pass of a network with what `see(progress)` gives in place of its weights, `as_is` where that is None."""
+
+    def forward(images: Tensor, progress: float) -> tuple[Tensor, Tensor | None]:
+        seen = see(progress)
+        if seen is None:
+            return as_is(images, progress)
+        weights = {f"{name}.weight": weight for name, weight in seen.weights.items()}
+        return functional_call(model, weights, (images,)), seen.penalty
+
+    return forward
+
+
 def train(
     model: nn.Module,
-    forward: Callable[[Tensor], Tensor],
+    forward: Forward,
     optimizer: Optimizer,
     frozen: Frozen,
     data: TrainingData,
@@ -165,7 +202,7 @@ def train(
     """Run the rest of a phase.
 
     Args:
-        forward: the model or its compiled form.
+        forward: the model, its compiled form, or the model seen through a quantizer.
         after_step: called with the learning rate after every step, when all state is consistent; its exceptions pass through.
     """
     model.train()
@@ -174,28 +211,23 @@ def train(
         for images, labels in data.source.batches("train", epoch, compute.device):
             rate = learning_rate(recipe, phase.done, phase.steps)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
             torch.manual_seed(mix(seed, DROPOUT, phase.first + phase.done))
-            _step(forward, optimizer, images, labels, phase.totals, compute)
+            _step(forward, optimizer, images, labels, phase, compute)
             frozen.restore()
             phase.done += 1
             after_step(rate)
 
 
 def _step(
-    forward: Callable[[Tensor], Tensor],
-    optimizer: Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    totals: Tensor,
-    compute: Compute,
+    forward: Forward, optimizer: Optimizer, images: Tensor, labels: Tensor, phase: Phase, compute: Compute
 ) -> None:
     with compute.autocast():
-        logits = forward(images)
+        logits, penalty = forward(images, phase.done / phase.steps)
     loss = F.cross_entropy(logits.float(), labels)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     count = len(labels)
     correct = (logits.detach().argmax(1) == labels).sum()
-    totals += torch.stack([loss.detach().double() * count, correct.double(), totals.new_tensor(float(count))])
+    phase.totals += torch.stack([loss.detach().double() * count, correct.double(), phase.totals.new_tensor(count)])

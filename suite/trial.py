@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from suite.baseline import obtain_baseline
 from suite.config import Trial
@@ -16,6 +19,7 @@ from suite.ledger import Ledger, OpenAttempt, Work
 from suite.methods.base import Net
 from suite.pack.size import index_width, measure
 from suite.pack.store import load_network, save_network, verify
+from suite.pruning import obtain_start
 from suite.quant.layer import Layer, frozen_fraction
 from suite.session import Session
 
@@ -42,7 +46,16 @@ def _carry_out(trial: Trial, ledger: Ledger, data_root: Path, attempt: OpenAttem
     baseline = obtain_baseline(trial, ledger, source, data_root, attempt)
     found = baseline.result() or {}
     attempt.emit("baseline", id=baseline.id, **found["metrics"])
-    session = Session(trial, trial.method, attempt, source, lambda model: load_network(baseline.model, model))
+    start = obtain_start(trial, ledger, source, baseline, attempt)
+    began = (start.result() or {})["metrics"]
+    session = Session(
+        trial,
+        trial.method,
+        attempt,
+        source,
+        lambda model: load_network(start.model, model),
+        pruned=trial.prune is not None,
+    )
     _refuse_not_finite(session.layers)
     _stages(session)
     metrics = session.evaluate()
@@ -52,6 +65,7 @@ def _carry_out(trial: Trial, ledger: Ledger, data_root: Path, attempt: OpenAttem
         "trial": trial.id,
         "config": trial.config(),
         "baseline": {"id": baseline.id, **found["metrics"]},
+        "start": {"id": start.id, "kept": 1.0, **began},
         "quantized": asdict(metrics),
         "stages": session.position.records,
         "layers": [_layer_facts(name, layer) for name, layer in session.layers.items()],
@@ -64,9 +78,7 @@ def _carry_out(trial: Trial, ledger: Ledger, data_root: Path, attempt: OpenAttem
 def _stages(session: Session) -> None:
     """Quantize some, re-train the rest, and so on; nothing is trained after the last snap."""
     position = session.position
-    net = Net(
-        session.layers, HeldOutLoss(session.model, session.data, session.compute), session.trial.seed, position.memory
-    )
+    net = network_of(session)
     stages = session.method.stages(len(session.layers))
     steps = _steps(session, stages)
     while position.stage < stages:
@@ -79,10 +91,22 @@ def _stages(session: Session) -> None:
         _close_stage(session, count, stages)
 
 
+def network_of(session: Session) -> Net:
+    """The running trial as its method sees it."""
+    loss = HeldOutLoss(session.model, session.data, session.compute)
+
+    def sample(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return session.data.sample(count, session.compute.device)
+
+    return Net(session.layers, loss, session.trial.seed, session.model, sample, session.position.memory)
+
+
 def _snap(session: Session, net: Net, stages: int) -> None:
     position = session.position
     decision = session.method.quantize(position.stage, net)
-    metrics, frozen = asdict(session.evaluate()), frozen_fraction(session.layers)
+    with session.seen_weights(0.0) if position.stage < stages - 1 else nullcontext():
+        metrics = asdict(session.evaluate())
+    frozen = frozen_fraction(session.layers)
     facts = {"stage": position.stage + 1, "frozen": frozen}
     session.attempt.emit("snap", stages=stages, step=position.step, **facts, **metrics, **decision)
     session.attempt.say(

@@ -60,11 +60,11 @@ class Plan:
 
     @property
     def missing(self) -> list[Trial]:
-        """Trials to run: those that make a baseline come first, so that trials seldom wait for the same one."""
+        """Trials to run: those that make a starting point come first, so that trials seldom wait for the same one."""
         trials = [entry.trial for entry in self.entries if entry.standing in MISSING]
         first: dict[str, Trial] = {}
         for trial in trials:
-            first.setdefault(trial.baseline_id, trial)
+            first.setdefault(trial.start_id, trial)
         makers = {trial.id for trial in first.values()}
         return [*first.values(), *(trial for trial in trials if trial.id not in makers)]
 

@@ -25,7 +25,7 @@ from suite.launch.site import Site
 from suite.ledger import Ledger, State
 from suite.nets import build_network
 from suite.session import best_device
-from suite.train import Compute, Frozen, Phase, TrainingData, make_deterministic, make_optimizer, train
+from suite.train import Compute, Frozen, Phase, TrainingData, make_deterministic, make_optimizer, plain, train
 
 SECONDS = 60.0  # for all kinds together
 WARM = 2  # batches that are not counted
@@ -59,12 +59,14 @@ def probe(trials: Sequence[Trial], ledger: Ledger, data_root: Path, seconds: flo
     kinds = {_kind(trial): trial for trial in trials}
     sources = {trial.data: open_data(trial.data, data_root, ledger.root / "cache") for trial in kinds.values()}
     paces = {kind: measure(trial, sources[trial.data], seconds / len(kinds)) for kind, trial in kinds.items()}
-    made = {b for trial in trials if ledger.baseline(b := trial.baseline_id).state() is State.DONE}
+    needed = {identity for trial in trials for identity in trial.start_ids}
+    made = {identity for identity in needed if ledger.baseline(identity).state() is State.DONE}
     costs = {}
     for trial in trials:
         pace, data = paces[_kind(trial)], TrainingData.split(sources[trial.data], trial.holdout)
-        costs[trial.id] = cost(trial, data, pace, with_baseline=trial.baseline_id not in made)
-        made.add(trial.baseline_id)
+        missing = [identity for identity in trial.start_ids if identity not in made]
+        costs[trial.id] = cost(trial, data, pace, missing)
+        made.update(missing)
     return costs
 
 
@@ -107,12 +109,16 @@ def _kind(trial: Trial) -> str:
     return json.dumps([trial.network, trial.data, *settings])
 
 
-def cost(trial: Trial, data: TrainingData, pace: Pace, *, with_baseline: bool) -> float:
-    """Seconds of a trial: what it trains, and its evaluations: two a stage and one at the end."""
+def cost(trial: Trial, data: TrainingData, pace: Pace, starts: Sequence[str]) -> float:
+    """Seconds of a trial: what it trains, its evaluations (two a stage, one at the end), and the `starts` it has to make first."""
     stages = trial.method.stages(len(trial.method.select(trial.layer_names())))
     phases = max(stages - 1, 0) if trial.retrain.budget == "stage" else min(stages - 1, 1)
-    trained = max(phases, 0) * _images(data, trial.retrain) + with_baseline * _images(data, trial.baseline)
-    tested = data.source.count("test") * (2 * stages + 1 + with_baseline)
+    trained = max(phases, 0) * _images(data, trial.retrain)
+    if trial.baseline_id in starts:
+        trained += _images(data, trial.baseline)
+    if trial.prune is not None and trial.start_id in starts:
+        trained += _images(data, trial.prune)
+    tested = data.source.count("test") * (2 * stages + 1 + len(starts))
     return trained * pace.train + tested * pace.test
 
 
@@ -159,7 +165,9 @@ def _training(model: nn.Module, trial: Trial, data: TrainingData, compute: Compu
     optimizer = make_optimizer(list(model.parameters()), recipe)
     try:
         phase = Phase(0, ENDLESS)
-        train(model, model, optimizer, Frozen([]), data, recipe, trial.seed, phase, compute, lambda _: watch.tick())
+        train(
+            model, plain(model), optimizer, Frozen([]), data, recipe, trial.seed, phase, compute, lambda _: watch.tick()
+        )
     except _TimeIsUpError:
         pass
     return watch.per_batch() / min(recipe.batch_size, len(data.used))

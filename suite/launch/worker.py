@@ -88,7 +88,7 @@ def _pending(trials: Sequence[Trial], ledger: Ledger) -> Iterator[Trial]:
     for trial in trials:
         if not is_missing(ledger.trial(trial.id)):
             continue
-        if ledger.baseline(trial.baseline_id).state() is State.RUNNING:
+        if any(ledger.baseline(identity).state() is State.RUNNING for identity in trial.start_ids):
             waiting.append(trial)
         else:
             yield trial

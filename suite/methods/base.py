@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from suite.quant.layer import Layer
 
@@ -28,6 +28,8 @@ class Net:
     layers: dict[str, Layer]  # what this method quantizes, by name, in network order
     loss: Callable[[], float]  # mean loss on held-out training images, with the weights as they are at the moment
     seed: int  # of the trial
+    model: nn.Module = field(default_factory=nn.Module)  # the network whose layers these are
+    sample: Callable[[int], Iterator[tuple[Tensor, Tensor]]] = lambda count: iter(())  # images to train on, and labels
     memory: dict[str, Any] = field(default_factory=dict)  # JSON values a method keeps from stage to stage
 
     def generator(self, *purpose: int) -> torch.Generator:

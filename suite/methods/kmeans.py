@@ -1,4 +1,4 @@
-"""Plain k-means without re-training: the floor of every table."""
+"""Plain k-means without re-training: the floor of every table. With `tune`, its centres are trained afterwards."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from suite.methods.base import FreezeMethod, Net
+from suite.methods.base import Net
+from suite.methods.shared import SharedWeights
 from suite.quant.init import INITS, codebook_size
 from suite.quant.lloyd import Sorted
 
 
-class KMeans(FreezeMethod):
+class KMeans(SharedWeights):
     """Each layer gets K = 2^(b-1)+1 free centres by Lloyd's algorithm; every weight takes its centre's value."""
 
     name: Literal["kmeans"] = "kmeans"
@@ -21,13 +22,10 @@ class KMeans(FreezeMethod):
     init: Literal["ladder", "kmeans++", "quantile", "linear"] = Field("kmeans++", description="Start of the centres.")
     rounds: int = Field(300, ge=1, description="At most so many Lloyd rounds.")
 
-    def stages(self, layers: int) -> int:
-        return 1
-
-    def quantize(self, stage: int, net: Net) -> dict[str, Any]:
+    def cluster(self, net: Net) -> dict[str, Any]:
         everything = torch.ones(codebook_size(self.bits), dtype=torch.bool)
         for number, layer in enumerate(net.layers.values()):
-            layer.start(INITS[self.init](Sorted.of(layer.weight), len(everything), net.generator(number)))
+            layer.start(INITS[self.init](Sorted.of(layer.values()), len(everything), net.generator(number)))
             layer.recluster(movable=everything, rounds=self.rounds)
             layer.fix(everything)
         return {"clusters": len(everything)}

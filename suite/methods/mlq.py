@@ -84,7 +84,7 @@ class MLQ(FreezeMethod):
     def _start(self, net: Net) -> None:
         """A first codebook for every layer, so that all layers can be judged before any is quantized."""
         for number, layer in enumerate(net.layers.values()):
-            layer.start(INITS[self.init](Sorted.of(layer.weight), codebook_size(self.bits), net.generator(number)))
+            layer.start(INITS[self.init](Sorted.of(layer.values()), codebook_size(self.bits), net.generator(number)))
 
     def _order(self, net: Net) -> list[str]:
         names = list(net.layers)

@@ -39,9 +39,10 @@ class SLQ(FreezeMethod):
     name: Literal["slq"] = "slq"
     title: ClassVar[str] = "SLQ"
     bits: int = Field(ge=2, le=8, description="Bits per weight; K = 2^(bits-1)+1 centres.")
-    partition: Literal["loss", "magnitude", "random", "reverse"] = Field(
+    partition: Literal["loss", "absolute", "magnitude", "random", "reverse"] = Field(
         "loss",
         description="Which clusters are quantized first. loss: those whose quantization raises the held-out loss most (paper); "
+        "absolute: those that change it most, up or down; "
         "magnitude: zero, then the largest (released code); random; reverse: the smallest rise of the loss first.",
     )
     scope: Literal["layer", "network"] = Field(
@@ -90,7 +91,7 @@ class SLQ(FreezeMethod):
         """Lloyd over all weights of each layer; the centres of fixed clusters, and the pinned zero, stay."""
         for number, layer in enumerate(net.layers.values()):
             if stage == 0:
-                start = INITS[self.init](Sorted.of(layer.weight), codebook_size(self.bits), net.generator(number))
+                start = INITS[self.init](Sorted.of(layer.values()), codebook_size(self.bits), net.generator(number))
                 layer.start(start)
             movable = ~layer.fixed
             movable[0] &= not self.pin_zero
@@ -107,6 +108,8 @@ class SLQ(FreezeMethod):
                 return {name: torch.rand(k, generator=random, dtype=torch.float64) for name in net.layers}
             case "loss":
                 return cluster_impacts(net)
+            case "absolute":
+                return {name: impact.abs() for name, impact in cluster_impacts(net).items()}
             case "reverse":
                 return {name: -impact for name, impact in cluster_impacts(net).items()}
 

@@ -1,4 +1,4 @@
-"""Where the centres of a layer's codebook start. Every start returns float64 (K,), zero first, then larger magnitudes first."""
+"""Where the centres of a layer's codebook start, float64 (K,). `INITS` give zero first, then larger magnitudes first."""
 
 from __future__ import annotations
 
@@ -24,16 +24,32 @@ def ladder(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
     return torch.tensor([0.0, *steps], dtype=torch.float64)
 
 
-def quantile(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
-    """The middles of k equally populated slices."""
+def evenly_populated(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """The middles of k equally populated slices, (k,) ascending (density-based, Deep Compression, section 3.2)."""
     position = (torch.arange(k) + 0.5) / k * len(values.values)
-    return _with_zero(values.values[position.long()])
+    return values.values[position.long()]
+
+
+def evenly_spaced(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """From the smallest to the largest weight, (k,) ascending (linear, Deep Compression, section 3.2)."""
+    low, high = values.values[[0, -1]].tolist()
+    return torch.linspace(low, high, k, dtype=torch.float64)
+
+
+def drawn(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """k of the weights, each as likely, (k,) ascending (Forgy; Deep Compression, section 3.2)."""
+    chosen = torch.randint(len(values.values), (k,), generator=generator)
+    return values.values[chosen].sort().values
+
+
+def quantile(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """`evenly_populated` with a zero."""
+    return _with_zero(evenly_populated(values, k, generator))
 
 
 def linear(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
-    """Equally spaced from the smallest to the largest weight (Deep Compression, section 3.2)."""
-    low, high = values.values[[0, -1]].tolist()
-    return _with_zero(torch.linspace(low, high, k, dtype=torch.float64))
+    """`evenly_spaced` with a zero."""
+    return _with_zero(evenly_spaced(values, k, generator))
 
 
 def kmeanspp(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
@@ -68,7 +84,14 @@ def _ordered(centres: Tensor) -> Tensor:
     return torch.tensor([0.0, *sorted(rest, key=lambda c: (-abs(c), c < 0))], dtype=torch.float64)
 
 
-INITS: dict[str, Callable[[Sorted, int, torch.Generator], Tensor]] = {
+Start = Callable[[Sorted, int, torch.Generator], Tensor]
+
+SPREADS: dict[str, Start] = {  # ascending, none of them pinned to zero
+    "linear": evenly_spaced,
+    "density": evenly_populated,
+    "random": drawn,
+}
+INITS: dict[str, Start] = {
     "ladder": ladder,
     "kmeans++": kmeanspp,
     "quantile": quantile,

@@ -68,6 +68,15 @@ class Layer:
             self.frozen |= ~self.live
         self.snap(self.fixed)  # also what has drifted next to a centre that was fixed earlier
 
+    def recode(self) -> None:
+        """Give every weight that is not frozen the code of its nearest centre; no centre moves."""
+        self.recluster(torch.zeros_like(self.fixed), rounds=1)
+
+    def freeze(self, weights: Tensor) -> None:
+        """These weights, bool like weight, take their centre's value and are frozen; others of their clusters stay free."""
+        self.frozen = self.frozen | weights
+        self.weight.data.copy_(torch.where(weights, self.coded().decoded(), self.weight.data))
+
     def assign(self, codebook: Tensor, codes: Tensor) -> None:
         """Quantize all of the layer at once: a codebook, (K,) or (K, d), and a code for each block."""
         self.start(codebook)

@@ -21,7 +21,7 @@ from suite.methods.base import Net
 from suite.nets import build_network, quantizable
 from suite.pack.store import load_network, load_state
 from suite.quant.layer import Layer
-from suite.train import Compute, Frozen, Phase, TrainingData, make_deterministic, make_optimizer, train, trainable
+from suite.train import Compute, Frozen, Phase, TrainingData, make_deterministic, make_optimizer, plain, train, trainable
 from suite.trial import run_trial
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -169,7 +169,7 @@ def test_frozen_weights_never_move_in_training(method: dict[str, Any], optimizer
         before = {name: layer.weight.detach().clone() for name, layer in layers.items()}
         fresh = make_optimizer(trainable(model, layers, lambda name: True), recipe)
         frozen = Frozen(layers.values())
-        train(model, model, fresh, frozen, data, recipe, 0, Phase(0, 5), CPU, lambda rate: None)
+        train(model, plain(model), fresh, frozen, data, recipe, 0, Phase(0, 5), CPU, lambda rate: None)
         for name, layer in layers.items():
             assert torch.equal(layer.weight[layer.frozen], before[name][layer.frozen])
             moved |= not torch.equal(layer.weight, before[name])
