@@ -18,7 +18,7 @@ from suite.errors import choices
 from suite.methods import AnyMethod
 from suite.nets import NETWORKS, layer_names
 
-SCHEMA = 1  # of the canonical form; raising it gives every trial a new identity
+SCHEMA = 2  # of the canonical form; raising it gives every trial a new identity
 NOT_IDENTITY = {"runtime"}  # fields that cannot change the outcome
 
 

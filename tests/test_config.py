@@ -18,6 +18,10 @@ METHODS: list[dict[str, Any]] = [
     {"name": "kmeans", "bits": 4},
     {"name": "slq", "bits": 5},
     {"name": "mlq", "bits": 2},
+    {"name": "inq", "bits": 3},
+    {"name": "twn"},
+    {"name": "ttq"},
+    {"name": "deep-compression"},
 ]
 BASE = {"network": "lenet5", "data": "digits"}
 OF_BASELINE = {"network", "data", "seed", "baseline", "holdout", "precision", "channels_last", "compile", "threads"}
@@ -48,7 +52,8 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 def another(of: Trial, key: str, value: Any) -> Any:
     """Another allowed value of a setting, found from its type, so that a new setting is tested without anybody thinking of it."""
-    special = {"network": "resnet20", "data": "fashion-mnist", "method.groups": 2}
+    special = {"network": "resnet20", "data": "fashion-mnist", "method.groups": 2, "method.sparsity": 0.5}
+    special["prune"] = {"kept": 0.5}
     if key in special:
         return special[key]
     model: BaseModel = of
@@ -62,7 +67,7 @@ def another(of: Trial, key: str, value: Any) -> Any:
         case bool():
             return not value
         case int():
-            return value + 1 if key != "method.bits" else value - 1 if value > 2 else 3
+            return value + 1 if not key.endswith("bits") else value - 1 if value > 2 else 3
         case float():
             return value / 2
         case list():
@@ -82,8 +87,13 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def every_setting() -> list[Any]:
-    keys = [(method, key) for method in METHODS for key in dotted(trial(method).config()) if key != "method.name"]
+    keys = [(method, key) for method in METHODS for key in dotted(trial(method).config()) if not only_one(method, key)]
     return [pytest.param(method, key, id=f"{method['name']}-{key}") for method, key in keys]
+
+
+def only_one(method: dict[str, Any], key: str) -> bool:
+    """The name of a method has no other value, nor have the bits of a ternary one."""
+    return key == "method.name" or (key == "method.bits" and method["name"] in ("twn", "ttq"))
 
 
 def cannot_matter(method: dict[str, Any]) -> set[str]:
@@ -95,7 +105,7 @@ def cannot_matter(method: dict[str, Any]) -> set[str]:
 def test_every_setting_that_can_matter_changes_the_id(method: dict[str, Any], key: str) -> None:
     before = trial(method)
     after = changed(before, key)
-    assert dotted(after.config())[key] != dotted(before.config())[key]
+    assert after.config() != before.config()
     assert (after.id == before.id) is (key.partition(".")[0] in cannot_matter(method))
     assert (after.baseline_id == before.baseline_id) is (key.partition(".")[0] not in OF_BASELINE)
 
@@ -104,6 +114,7 @@ def test_no_two_changes_give_the_same_id() -> None:
     base = trial()
     variants = [changed(base, key) for key in dotted(base.config()) if key != "method.name" and "runtime" not in key]
     variants += [trial(method) for method in METHODS]
+    variants += [trial(prune={"kept": kept, "rounds": n}) for kept in (0.25, 0.5, {"fc1": 0.5}) for n in (2, 3)]
     assert len({variant.id for variant in variants}) == len(variants)
 
 
@@ -125,9 +136,9 @@ def test_the_id_does_not_depend_on_how_it_is_written(method: dict[str, Any], dat
 
 def test_a_pinned_id() -> None:
     """If this fails, all results computed so far would be computed again: raise `config.SCHEMA` if that is meant, else undo it."""
-    assert trial().id == "slq-5b-loss-lenet5-digits-s0-0dc9e399a0"
-    assert trial().baseline_id == "lenet5-digits-s0-3b552afb3d"
-    assert trial({"name": "mlq", "bits": 2}, seed=3).id == "mlq-2b-forward-lenet5-digits-s3-093c4844f6"
+    assert trial().id == "slq-5b-loss-lenet5-digits-s0-6e999fbc4f"
+    assert trial().baseline_id == "lenet5-digits-s0-c064831a69"
+    assert trial({"name": "mlq", "bits": 2}, seed=3).id == "mlq-2b-forward-lenet5-digits-s3-56e268b037"
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
@@ -143,6 +154,22 @@ def test_a_trial_survives_json(method: dict[str, Any]) -> None:
     one = trial(method)
     assert Trial.model_validate(one.config()) == one
     assert Trial.model_validate_json(one.model_dump_json()) == one
+
+
+def test_trials_pruned_alike_begin_from_the_same_network() -> None:
+    pruned = {"prune": {"kept": {"fc1": 0.1, "fc2": 0.2}}}
+    starts = {trial(method, **pruned).start_id for method in METHODS}
+    assert len(starts) == 1
+    assert trial(**pruned).baseline_id == trial().baseline_id == trial().start_id
+    others = [trial(**pruned, seed=1), trial(**pruned, baseline={"epochs": 7}), trial(prune={"kept": {"fc1": 0.1}})]
+    assert len({*starts, *(other.start_id for other in others)}) == 4
+    assert trial(**pruned).start_ids == (trial().baseline_id, starts.pop())
+
+
+@pytest.mark.parametrize("kept", [0, 1.5, -0.1, {"fc1": 0}, {"fc9": 0.5}], ids=str)
+def test_impossible_pruning_is_refused(kept: Any) -> None:
+    with pytest.raises(ValidationError, match="fc9" if kept == {"fc9": 0.5} else "kept"):
+        trial(prune={"kept": kept})
 
 
 def test_all_methods_share_a_baseline() -> None:

@@ -5,7 +5,8 @@ threshold is a fraction of the layer's largest magnitude (0.05 in the released C
 given fraction of the weights is zero. The first and the last layer stay full precision.
 
 Deviations: the scales start at the mean magnitude of the weights they stand for; the released code starts at 1, which
-needs batch normalisation behind every layer.
+needs batch normalisation behind every layer. For the same reason their learning rate is a tenth of the weights': a scale's
+gradient is a sum over its weights.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class TTQ(FreezeMethod):
     sparsity: float | None = Field(
         None, gt=0, lt=1, description="Fraction of a layer's weights that is zero, in place of the threshold."
     )
-    scale_rate: float = Field(1.0, gt=0, description="Learning rate of the scales, as a multiple of the re-training's.")
+    scale_rate: float = Field(
+        0.1, gt=0, description="Learning rate of the scales, as a multiple of the re-training's (released code: 1)."
+    )
     quantize_first: bool = Field(False, description="Quantize the network's first layer.")
     quantize_last: bool = Field(False, description="Quantize the last layer.")
 
@@ -72,7 +75,7 @@ class TTQ(FreezeMethod):
     def _harden(self, layer: Layer) -> None:
         codes = signs(layer.weight.detach(), self._threshold(layer))
         flat = codes.flatten() if layer.live is None else codes[layer.live]
-        positive, negative = float(layer.learned.pop(POSITIVE)), float(layer.learned.pop(NEGATIVE))
+        positive, negative = (float(layer.learned.pop(name).detach()) for name in (POSITIVE, NEGATIVE))
         layer.assign(torch.tensor([0.0, positive, -negative], dtype=torch.float64), flat % 3)  # -1 is entry 2
 
     def _threshold(self, layer: Layer) -> Tensor:
