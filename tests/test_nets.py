@@ -13,7 +13,8 @@ from torch import nn
 from suite.errors import UserError
 from suite.nets import NETWORKS, build_network, layer_names, load_published, published_sha256, quantizable
 
-SMALL = ["lenet5", "cifar10-quick", "resnet20", "resnet32", "resnet44", "resnet56"]
+LENETS = ["lenet-300-100", "lenet5", "lenet5-caffe", "lenet-twn"]
+SMALL = [*LENETS, "cifar10-quick", "resnet8", "resnet20", "resnet32", "resnet44", "resnet56"]
 IMAGENET = ["alexnet", "vgg16", "googlenet", "resnet18"]
 
 
@@ -36,7 +37,13 @@ def meta_network(name: str, channels: int, size: int, classes: int) -> nn.Module
 @pytest.mark.parametrize(
     ("name", "channels", "size", "classes", "count"),
     [
+        ("lenet-300-100", 1, 28, 10, 266_610),  # 1070 KB in Deep Compression: 267,000 numbers of 4 bytes
         ("lenet5", 1, 28, 10, 61_706),
+        ("lenet5-caffe", 1, 28, 10, 431_080),  # as Choi et al. 2017 state
+        ("lenet5-caffe", 3, 32, 10, 657_080),
+        ("lenet-twn", 1, 28, 10, 583_242),
+        ("resnet8", 3, 32, 10, 75_290),  # ResNet-20 less two blocks in each of three groups: 269,722 - 2 * 97,216
+        ("resnet8", 1, 28, 10, 75_002),
         ("cifar10-quick", 3, 32, 10, 145_578),
         ("resnet20", 3, 32, 10, 269_722),  # 0.27 M in the paper
         ("resnet32", 3, 32, 10, 464_154),
@@ -54,14 +61,25 @@ def test_parameter_counts_are_the_published_ones(name: str, channels: int, size:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("lenet5", 5), ("cifar10-quick", 5), ("resnet20", 20), ("alexnet", 8), ("vgg16", 16), ("resnet18", 21)],
+    [
+        ("lenet5", 5),
+        ("lenet-twn", 4),
+        ("cifar10-quick", 5),
+        ("resnet8", 8),
+        ("resnet20", 20),
+        ("alexnet", 8),
+        ("vgg16", 16),
+        ("resnet18", 21),
+    ],
 )
 def test_number_of_quantizable_layers(name: str, count: int) -> None:
     assert len(layer_names(name, 3, 224, 10)) == count
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize(("channels", "size", "classes"), [(1, 28, 10), (3, 32, 100), (3, 45, 7), (1, 12, 2)])
+@pytest.mark.parametrize(
+    ("channels", "size", "classes"), [(1, 28, 10), (3, 32, 100), (3, 45, 7), (1, 13, 2), (1, 14, 2)]
+)
 def test_small_networks_fit_other_images(name: str, channels: int, size: int, classes: int) -> None:
     model = build_network(name, channels, size, classes, seed=0)
     assert model(torch.zeros(2, channels, size, size)).shape == (2, classes)
@@ -87,6 +105,29 @@ def test_layer_names_are_those_of_the_built_model() -> None:
     assert next(iter(weights)) == "conv1"
     assert [*weights][-2:] == ["layer3.2.conv2", "linear"]
     assert all(w.dim() in (2, 4) for w in weights.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("lenet-300-100", {"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100)}),
+        ("lenet5-caffe", {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "fc1": (500, 800), "fc2": (10, 500)}),
+        ("lenet-twn", {"conv1": (32, 1, 5, 5), "conv2": (64, 32, 5, 5), "fc1": (512, 1024), "fc2": (10, 512)}),
+    ],
+)
+def test_layers_of_the_lenets_on_mnist(name: str, layers: dict[str, tuple[int, ...]]) -> None:
+    weights = quantizable(meta_network(name, 1, 28, 10))
+    assert {layer: tuple(weight.shape) for layer, weight in weights.items()} == layers
+
+
+def test_lenet_of_caffe_has_no_relu_before_its_first_full_layer() -> None:
+    model = build_network("lenet5-caffe", 1, 28, 10, seed=0)
+    for bias in (p for name, p in model.named_parameters() if name.endswith("bias")):
+        nn.init.zeros_(bias)
+    features = nn.Sequential(*list(model.children())[:5])
+    x = -torch.rand(4, 1, 28, 28)
+    assert features(x).min() < 0, "a ReLU before fc1 would leave nothing below zero"
+    assert [type(child).__name__ for child in list(model.children())[5:]] == ["Linear", "ReLU", "Linear"]
 
 
 def test_a_shared_weight_is_listed_once() -> None:

@@ -14,6 +14,9 @@ from suite.nets.cifar_quick import CifarQuick
 from suite.nets.cifar_resnet import CifarResNet
 from suite.nets.imagenet import build_torchvision
 from suite.nets.lenet import LeNet5
+from suite.nets.lenet_300_100 import LeNet300
+from suite.nets.lenet_caffe import LeNetCaffe
+from suite.nets.lenet_twn import LeNetTWN
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,22 @@ class Network:
 
 
 def _cifar_resnet(depth: int) -> Network:
-    build = partial(CifarResNet, depth)
-    return Network(f"resnet{depth}", f"ResNet-{depth}", build, f"cifar10-resnet{depth}")
+    published = f"cifar10-resnet{depth}" if depth in _PUBLISHED_DEPTHS else None
+    return Network(f"resnet{depth}", f"ResNet-{depth}", partial(CifarResNet, depth), published)
 
 
 def _torchvision(name: str, title: str, min_size: int) -> Network:
     return Network(name, title, partial(build_torchvision, name), f"imagenet-{name}", min_size, colour_only=True)
 
 
+_PUBLISHED_DEPTHS = (20, 32, 44, 56)  # by akamaster/pytorch_resnet_cifar10; 8 is this suite's small sibling
 _ALL = (
+    Network("lenet-300-100", "LeNet-300-100", LeNet300),
     Network("lenet5", "LeNet-5", LeNet5, min_size=12),
+    Network("lenet5-caffe", "LeNet-5 (Caffe)", LeNetCaffe, min_size=13),
+    Network("lenet-twn", "LeNet (TWN)", LeNetTWN, min_size=13),
     Network("cifar10-quick", "CIFAR-10 quick", CifarQuick, min_size=8),
-    *map(_cifar_resnet, (20, 32, 44, 56)),
+    *map(_cifar_resnet, (8, *_PUBLISHED_DEPTHS)),
     # Smallest sizes from torchvision's own table.
     _torchvision("alexnet", "AlexNet", 63),
     _torchvision("vgg16", "VGG-16", 32),
