@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def layer_tensors(layers: dict[str, Layer]) -> dict[str, dict[str, Any]]:
 
 def _tensors(layer: Layer) -> dict[str, Any]:
     names = ("live", "frozen", "codes", "codebook", "fixed", "scale", "learned")
-    dither = layer.dither and (layer.dither.seed, layer.dither.step)
+    dither = layer.dither and astuple(layer.dither)
     return {name: getattr(layer, name) for name in names} | {"dither": dither}
 
 

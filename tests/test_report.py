@@ -9,21 +9,30 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from suite.config import Trial
 from suite.errors import UserError
 from suite.ledger import Ledger
+from suite.methods import AnyMethod
+from suite.pack.size import Size
 from suite.report import References, Tables, build_tables, load_references, print_tables, tidy, write_tables
-from suite.report.label import in_words
+from suite.report.condition import meets
+from suite.report.label import in_words, row_labels
+from suite.report.reference import Entry, Published, Source
 from suite.report.render import html, latex, markdown
+from suite.report.spread import Spread
 from suite.report.table import Row
+from suite.report.verdict import judge
 
 REFERENCES = Path(__file__).parents[1] / "results" / "reference"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -37,6 +46,9 @@ TITLES = {
     "inq": "INQ",
     "universal": "UQ",
     "deep-compression": "DC",
+    "hessian": "Hessian",
+    "ecsq": "ECSQ",
+    "twn": "TWN",
 }
 
 
@@ -50,11 +62,13 @@ class Planned:
     data: str = "digits"
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+    kept: float | dict[str, float] | None = None  # of pruning
 
     @property
     def id(self) -> str:
         options = "".join(f"-{key}-{value}" for key, value in self.options.items())
-        return f"{self.method}-{self.bits}b-{self.network}-{self.data}{options}-s{self.seed}"
+        pruned = "" if self.kept is None else f"-{self.kept}"
+        return f"{self.method}-{self.bits}b-{self.network}-{self.data}{options}{pruned}-s{self.seed}"
 
     @property
     def label(self) -> str:
@@ -72,7 +86,8 @@ class Planned:
         bits = {} if self.bits is None else {"bits": self.bits}
         method = {"name": self.method, **bits, **self.options}
         baseline = {"epochs": 10, "seed": self.seed}
-        shared = {"network": self.network, "data": self.data, "baseline": baseline}
+        prune = None if self.kept is None else {"epochs": 20, "kept": self.kept}
+        shared = {"network": self.network, "data": self.data, "baseline": baseline, "prune": prune}
         return {**shared, "seed": self.seed, "method": method, "runtime": {"log_steps": 10 + self.seed}}
 
 
@@ -80,15 +95,44 @@ def seeds(count: int, **settings: Any) -> list[Planned]:
     return [Planned(seed=seed, **settings) for seed in range(count)]
 
 
+# A network of 1000 quantized weights, 400 of them left, and 50 other numbers.
+SIZE: dict[str, Any] = {
+    "weights": 1000,
+    "live": 400,
+    "nonzero": 390,
+    "full_bits": 33_600,
+    "file_bits": 4_800,
+    "ratio": 7.0,
+    "index_bits": 2_000,
+    "codebook_bits": 544,
+    "position_bits": 900,
+    "code_bits": 1_700,
+    "side_bits": 32,
+    "other_bits": 1_600,
+    "bits_per_weight": 3.18,
+    "fixed_bits_per_weight": 3.48,
+    "fixed_ratio": 6.6,
+    "ratio_deep_compression": 8.1,
+    "ratio_choi": 8.2,
+    "entropy_bits": 1_650.5,
+    "coders": {"fixed": 2_000, "huffman": 1_720, "adaptive": 1_700},
+}
+NOTHING_QUANTIZED: dict[str, Any] = {name: 0 for name in SIZE if name.endswith("_bits")} | {
+    "weights": 0, "live": 0, "nonzero": 0, "full_bits": 33_600, "file_bits": 33_600, "ratio": 1.0, "bits_per_weight": 32.0,
+    "fixed_bits_per_weight": 32.0, "fixed_ratio": 1.0, "ratio_deep_compression": None, "ratio_choi": None, "coders": {},
+}  # fmt: skip
+
+
 def result(trial: Planned, top1: float, baseline: float) -> dict[str, Any]:
     return {
         "trial": trial.id,
         "config": trial.config(),
         "baseline": {"id": "some", "top1": baseline, "top5": 0.99, "loss": 0.1},
+        "start": {"id": "some", "top1": 0.94, "top5": 0.99, "loss": 0.1, "kept": 1.0 if trial.kept is None else 0.08},
         "quantized": {"top1": top1, "top5": 0.98, "loss": 0.2},
         "stages": [],
         "layers": [{"name": "conv1", "values": 17}, {"name": "fc", "values": 12}],
-        "size": {"bits_per_weight": 5.04, "ratio": 6.2},
+        "size": {**SIZE, **(NOTHING_QUANTIZED if trial.method == "full" else {})},
         "cost": {"wall_seconds": 12.1, "cpu_seconds": 12.0, "gpu_seconds": 0.0, "attempts": 1},
         "sources": {"attempts": [1]},
     }
@@ -132,10 +176,42 @@ def test_frame_has_a_row_per_planned_trial_with_percentages_and_flat_options(led
     done, missing = frame.iloc[0], frame.iloc[1]
     assert list(frame["state"]) == ["done", "new"]
     assert [done["top1"], done["error"], done["delta"]] == pytest.approx([90, 10, -5])
-    assert [done["values"], done["ratio"], done["wall_seconds"]] == [17, 6.2, 12.1]
+    assert [done["values"], done["ratio"], done["wall_seconds"]] == [17, 7.0, 12.1]
+    assert [done["start_top1"], done["kept"]] == pytest.approx([94, 100])
+    assert {name: done[name] for name in SIZE if name != "coders"} == {n: v for n, v in SIZE.items() if n != "coders"}
+    assert json.loads(done["coders"]) == SIZE["coders"]
     assert (done["bits"], done["attempts"], done["dirty"], done["commit"]) == (5, 1, True, "abc123")
     assert (done["method.partition"], done["baseline.epochs"]) == ("loss", 10)
     assert pd.isna([missing["top1"], missing["bits"], missing["method.partition"]]).all()
+
+
+def test_sizes_are_those_that_a_trial_records() -> None:
+    assert {f.name for f in fields(Size)} == SIZE.keys()
+
+
+@pytest.mark.parametrize("lost", [("size", "file_bits"), ("size", "coders"), ("start", "kept")])
+def test_result_of_another_version_counts_as_missing_and_says_how_to_make_it_again(
+    ledger: Ledger, references: References, lost: tuple[str, str]
+) -> None:
+    trial = Planned()
+    run(ledger, trial)
+    file = ledger.trial(trial.id).path / "result.json"
+    old = json.loads(file.read_text())
+    del old[lost[0]][lost[1]]
+    file.write_text(json.dumps(old))
+    tables = build_tables(ledger, [trial], references)
+    assert only_row(tables).done == 0
+    (warning,) = tables.warnings
+    assert f"another version lacks {lost[0]}.{lost[1]}; remove the folder trials/{trial.id}" in warning
+    assert warning.endswith("slq run jobs/quick_start.yaml")
+
+
+def test_unknown_size_is_not_a_number(ledger: Ledger) -> None:
+    trial = Planned("full", bits=None)
+    run(ledger, trial)
+    row = tidy(ledger, [trial]).iloc[0]
+    assert (row["weights"], row["file_bits"]) == (0, 33_600)
+    assert pd.isna(row["ratio_choi"])
 
 
 def test_failed_trial_counts_its_attempts_and_has_no_figures(ledger: Ledger) -> None:
@@ -157,7 +233,10 @@ def test_failed_trial_counts_its_attempts_and_has_no_figures(ledger: Ledger) -> 
         ('{"schema": 1, "trial": "another"}', "that of another"),
         ('{"schema": 99}', "update slq"),
         ("[]", "is damaged"),
-        (None, "KeyError: 'quantized'"),
+        (
+            None,
+            "lacks start.top1, start.kept, size.weights and 18 more; remove the folder trials/slq-5b-lenet5-digits-s1 and make",
+        ),
     ],
 )
 def test_damaged_result_counts_as_missing_and_warns_without_paths(
@@ -213,7 +292,7 @@ def test_partial_and_missing_rows_say_how_many_there_are(ledger: Ledger, referen
     tables = build_tables(ledger, plan, references)
     text = markdown(tables)
     assert re.search(r"\| SLQ +\| +5 \| +2 of 3 \| +10\.00 ± 0\.00 \|", text)
-    assert re.search(r"\| SLQ +\| +3 \| +0 of 2 \|( +missing \|){4}", text)
+    assert re.search(r"\| SLQ +\| +3 \| +0 of 2 \|( +missing \|){5}", text)
     assert "2 of 5 trials done" in text
     assert list(tables.rows[0].trials) == [trial.id for trial in plan[:3]]
 
@@ -257,7 +336,7 @@ def test_label_leaves_out_what_follows_from_the_width(ledger: Ledger, references
     labels = [row.label for row in build_tables(ledger, plan[:2], references).rows]
     assert labels == ["SLQ", "SLQ"]  # though their schedules differ
     labels = [row.label for row in build_tables(ledger, plan, references).rows]
-    assert labels[1:] == ["SLQ, loss partition, retrain epochs 3", "SLQ, magnitude partition, retrain epochs 1"]
+    assert labels == ["SLQ", "SLQ", "SLQ, magnitude partition, retrain epochs 1"]
 
 
 @pytest.mark.parametrize(
@@ -268,10 +347,89 @@ def test_label_leaves_out_what_follows_from_the_width(ledger: Ledger, references
         ("method.pin_zero", True, "pin zero"),
         ("method.threshold", None, "default threshold"),
         ("method.portions", [0.5, 1.0], "portions 0.5/1"),
+        ("method.layers", ["conv1", "fc"], "layers conv1/fc"),
+        ("method.kind", "uniform", "uniform"),
+        ("method.tune", "sum", "centres trained by sums"),
+        ("method.tune", "none", "centres not trained"),
+        ("method.curvature", "none", "unweighted"),
+        ("method.dither", "none", "no dither"),
+        ("prune.kept", 0.0855, "8.55 % kept"),
+        ("prune.kept", [0.08, 0.09, 0.26], "8/9/26 % kept"),
+        ("prune.kept", None, "not pruned"),
     ],
 )
 def test_settings_in_words(name: str, value: Any, words: str) -> None:
     assert in_words(name, value) == words
+
+
+def test_label_says_only_what_most_rows_do_not_share() -> None:
+    base: dict[str, Any] = {
+        "method.partition": "loss",
+        "method.scope": "layer",
+        "method.pin_zero": True,
+        "retrain.epochs": 3,
+    }
+    changes: list[dict[str, Any]] = [
+        {},
+        {"method.partition": "random"},
+        {"method.scope": "network"},
+        {"method.pin_zero": False},
+        {"retrain.epochs": 5, "retrain.learning_rate": 0.001},
+    ]
+    rows = [{"retrain.learning_rate": 0.01, **base, **change} for change in changes]
+    assert row_labels(["SLQ"] * 5, rows) == [
+        "SLQ",
+        "SLQ, random partition",
+        "SLQ, network scope",
+        "SLQ, no pin zero",
+        "SLQ, retrain (learning rate 0.001, epochs 5)",
+    ]
+
+
+def test_label_of_pruned_rows_says_how_much_is_kept_and_no_more() -> None:
+    by_layer = {"prune.kept.fc1": 0.08, "prune.kept.fc2": 0.26, "prune.epochs": 20, "prune.rounds": 2}
+    at_once = {"prune.kept": 0.08, "prune.epochs": 20, "prune.rounds": 2}
+    assert row_labels(["K"] * 3, [{"prune": None}, by_layer, at_once]) == [
+        "K",
+        "K, 8/26 % kept",
+        "K, 8 % kept",
+    ]
+    assert row_labels(["K"] * 3, [{"prune": None}, at_once, {**at_once, "method.bits": 3}]) == [
+        "K, not pruned",
+        "K",
+        "K",
+    ]
+    assert row_labels(["K"] * 3, [{"prune": None}, {"prune": None, "method.bits": 3}, at_once]) == [
+        "K",
+        "K",
+        "K, 8 % kept",
+    ]
+
+
+def test_label_does_not_say_which_options_are_not_used() -> None:
+    used = [{"rate": 1.5}, {"rate": 2.0}, {"step": 0.1}]
+    rows = [{"method.rate": None, "method.step": None} | {f"method.{k}": v for k, v in row.items()} for row in used]
+    assert row_labels(["E"] * 3, rows) == ["E, rate 1.5", "E, rate 2", "E, step 0.1"]
+
+
+SETTINGS = {
+    "method.rate": st.sampled_from([None, 1.5, 2.0]),
+    "method.bits": st.sampled_from([2, 3]),
+    "method.tune": st.sampled_from(["none", "sum", "mean"]),
+    "method.portions": st.sampled_from([None, [0.5, 1.0], [1.0]]),
+    "retrain.epochs": st.sampled_from([1.0, 2.0]),
+    "retrain.learning_rate": st.sampled_from([0.01, 0.001]),
+}
+PRUNING = st.sampled_from([{"prune": None}, {"prune.kept": 0.1}, {"prune.kept.a": 0.1, "prune.kept.b": 0.2}])
+
+
+@given(st.lists(st.tuples(st.fixed_dictionaries(SETTINGS), PRUNING), min_size=1, max_size=8))
+def test_different_rows_have_different_labels_or_widths(parts: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    unique = {json.dumps(settings | pruning, sort_keys=True): settings | pruning for settings, pruning in parts}
+    rows = list(unique.values())
+    labels = row_labels(["K"] * len(rows), rows)
+    shown = [(label, row["method.bits"]) for label, row in zip(labels, rows, strict=True)]
+    assert len(set(shown)) == len(rows)
 
 
 def test_top5_only_where_there_are_many_classes(ledger: Ledger, references: References) -> None:
@@ -286,6 +444,45 @@ def test_full_precision_has_32_bits_and_no_difference_to_itself(ledger: Ledger, 
     run(ledger, trial, top1=0.95, baseline=0.95)
     row = only_row(build_tables(ledger, [trial], references))
     assert (row.bits, row.delta) == (32, None)
+
+
+def test_pruned_full_precision_differs_from_its_baseline(ledger: Ledger, references: References) -> None:
+    trial = Planned("full", bits=None, network="lenet5-caffe", data="mnist", kept=0.08)
+    run(ledger, trial, top1=0.95, baseline=0.96)
+    row = only_row(build_tables(ledger, [trial], references))
+    assert row.delta is not None
+    assert row.delta.mean == pytest.approx(-1)
+    assert (row.pruned, row.kept) == (True, 8)
+
+
+def test_fraction_kept_is_shown_if_anything_is_pruned(ledger: Ledger, references: References) -> None:
+    plain, pruned = Planned(), Planned(kept={"conv1": 0.5, "fc1": 0.05})
+    run_all(ledger, [plain, pruned])
+    assert "Kept" not in markdown(build_tables(ledger, [plain], references))
+    text = markdown(build_tables(ledger, [plain, pruned], references))
+    assert re.search(r"Top-1 error % \| +Δ full precision \| +Kept % \|", text)
+    assert re.search(r"\| SLQ +\|.*\| +100\.00 \| +3\.48 \| +3\.18 \| +7\.00× \|", text)
+    assert re.search(r"\| SLQ, 50/5 % kept +\|.*\| +8\.00 \| +3\.48 \| +3\.18 \| +7\.00× \|", text)
+
+
+def test_sizes_are_means_per_weight_of_the_rows_that_have_results(ledger: Ledger, references: References) -> None:
+    plan = [*seeds(2), Planned("full", bits=None), Planned("mlq", bits=2)]
+    run_all(ledger, plan[:3])
+    file = ledger.trial(plan[1].id).path / "result.json"
+    other = json.loads(file.read_text())
+    other["size"] |= {"weights": 2000, "file_bits": 8_000, "code_bits": 5_400, "ratio_choi": 8.4}
+    file.write_text(json.dumps(other))
+    text = markdown(build_tables(ledger, plan, references)).partition("Sizes: LeNet-5 on Digits")[2]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert cells[2:] == [
+        # index (2000/1000 + 2000/2000) / 2, codebook (0.544 + 0.272) / 2, position, code (1.7 + 2.7) / 2, entropy, (600 + 1000) / 2
+        ["SLQ", "5", "1.50", "0.408", "0.68", "2.20", "1.24", "800", "6.60×", "8.10×", "8.30×", "7.00×"],
+        ["full precision", "32", *["–"] * 5, "4,200", "1.00×", "–", "–", "1.00×"],
+    ]
+
+
+def test_no_sizes_before_there_are_results(ledger: Ledger, references: References) -> None:
+    assert "Sizes" not in markdown(build_tables(ledger, [Planned()], references))
 
 
 def test_a_sweep_without_trials_is_refused(ledger: Ledger, references: References) -> None:
@@ -304,9 +501,23 @@ def test_dirty_trees_are_counted(ledger: Ledger, references: References) -> None
 # Published figures
 
 
+def dc(network: str, data: str = "mnist", **options: int) -> Planned:
+    return Planned("deep-compression", None, network, data, options=options, kept=0.08)
+
+
+def hessian(curvature: str) -> Planned:
+    return Planned("hessian", 5, "resnet32", "cifar10", options={"curvature": curvature}, kept=0.2)
+
+
+def ecsq(network: str, data: str, kind: str) -> Planned:
+    return Planned("ecsq", None, network, data, options={"kind": kind}, kept=0.08)
+
+
 def published_cell(ledger: Ledger, references: References, trial: Planned) -> str:
-    line = next(line for line in markdown(build_tables(ledger, [trial], references)).splitlines() if " 0 of 1 " in line)
-    return line.split("|")[-2].strip()
+    lines = markdown(build_tables(ledger, [trial], references)).splitlines()
+    names = next(line for line in lines if line.startswith("| Method"))
+    line = next(line for line in lines if " 0 of 1 " in line)
+    return line.split("|")[[name.strip() for name in names.split("|")].index("Published")].strip()
 
 
 @pytest.mark.parametrize(
@@ -316,10 +527,37 @@ def published_cell(ledger: Ledger, references: References, trial: Planned) -> st
         (Planned("ttq", bits=2, network="resnet20", data="cifar10-jpeg"), "(−0.64) [1]"),
         (Planned("full", bits=None, network="resnet20", data="cifar10"), "8.23 [1]"),
         (Planned("full", bits=None, network="resnet20", data="cifar10-jpeg"), "–"),
-        (Planned("deep-compression", bits=None, network="lenet5", data="mnist"), "0.74 (+0.06), 39× [1]"),
-        (Planned("deep-compression", bits=5, network="alexnet", data="imagenet"), "42.78 (0.00), 35× [1]"),
+        (dc("lenet5-caffe", conv_bits=8, fc_bits=5), "0.74 (+0.06), 39× [1]"),
+        (dc("lenet5-caffe", conv_bits=8, fc_bits=4), "–"),
+        (dc("lenet-300-100", conv_bits=8, fc_bits=6), "1.58 (+0.06), 40× [1]"),
+        (dc("alexnet", "imagenet", conv_bits=8, fc_bits=5), "42.78 (0.00), 35× [1]"),
+        (dc("alexnet", "imagenet", conv_bits=4, fc_bits=2), "44.77 (−1.99) [1]"),
+        (
+            Planned("deep-compression", None, "alexnet", "imagenet", options={"conv_bits": 8, "fc_bits": 5}),
+            "–",
+        ),  # it is pruning that makes it
         (Planned("universal", bits=None, network="resnet32", data="cifar10-jpeg"), "47.1× [1]"),
-        (Planned("inq", bits=5, network="resnet18", data="imagenet"), "31.02 (+0.71) [1]"),
+        (Planned("universal", bits=None, network="resnet32", data="cifar10-jpeg", kept=0.1), "47.1× [1]"),
+        (Planned("full", bits=None, network="lenet5-caffe", data="mnist"), "0.80 [1]"),
+        (Planned("full", bits=None, network="lenet5-caffe", data="mnist", kept=0.0855), "0.73 (+0.02), 10.13× [1]"),
+        (Planned("kmeans", bits=5, network="lenet5-caffe", data="mnist", kept=0.0855), "0.73 (+0.02), 44.58× [1]"),
+        (Planned("kmeans", bits=5, network="lenet5-caffe", data="mnist"), "–"),
+        (hessian("adam"), "7.33 (+0.09), 20.51× [1]"),
+        (hessian("none"), "7.36 (+0.06), 18.25× [1]"),
+        (ecsq("lenet5-caffe", "mnist", "uniform"), "0.72 (+0.03), 51.25× [1]"),
+        (ecsq("lenet5-caffe", "mnist", "iterative"), "0.73 (+0.02), 49.01× [1]"),
+        (ecsq("alexnet", "imagenet", "iterative"), "–"),
+        (Planned("twn", bits=2, network="lenet-twn", data="mnist"), "0.65 [1]"),
+        (Planned("inq", bits=4, network="alexnet", data="imagenet", kept=0.05), "(−0.52), 71× [1]"),
+        (Planned("inq", bits=4, network="alexnet", data="imagenet"), "–"),
+        (
+            Planned("inq", bits=5, network="resnet18", data="imagenet", options={"partition": "random"}),
+            "32.11 (−0.38) [1]",
+        ),
+        (
+            Planned("inq", bits=5, network="resnet18", data="imagenet", options={"partition": "magnitude"}),
+            "31.02 (+0.71) [1]",
+        ),
         (Planned("mlq", bits=2, network="resnet20", data="cifar10"), "(−1.68), second hand [1]"),
         (
             Planned("mlq", bits=2, network="resnet20", data="cifar10", options={"compensation": False}),
@@ -343,6 +581,136 @@ def test_references_are_listed_with_their_source(ledger: Ledger, references: Ref
     assert "compare differences to full precision only" in text
 
 
+def test_conditions_of_a_published_figure_are_told_in_words(ledger: Ledger, references: References) -> None:
+    text = markdown(build_tables(ledger, [ecsq("lenet5-caffe", "mnist", "uniform")], references))
+    for title in (
+        "full precision, pruned",
+        "ECSQ, uniform, pruned",
+        "universal quantization",
+        "Deep Compression, pruning only",
+    ):
+        assert re.search(rf"\n\| {title} +\|", text), title
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "fits"),
+    [
+        ({}, {}, True),
+        ({}, {"prune": None}, True),
+        ({}, {"prune.kept": 0.1, "prune.epochs": 3}, False),
+        ({"prune": "any"}, {"prune.kept": 0.1}, True),
+        ({"prune": "exists"}, {"prune.kept.fc1": 0.1}, True),
+        ({"prune": "exists"}, {"prune": None}, False),
+        ({"prune": "exists"}, {}, False),
+        ({"prune": "any", "prune.kept": 0.1}, {"prune.kept": 0.1}, True),
+        ({"prune": "any", "prune.kept": 0.1}, {"prune": None}, False),
+        ({"method.kind": "uniform"}, {"method.kind": "uniform"}, True),
+        ({"method.kind": "uniform"}, {"method.kind": "iterative"}, False),
+        ({"method.kind": ["uniform", "iterative"]}, {"method.kind": "iterative"}, True),
+        ({"method.threshold": "absent"}, {"method.threshold": None}, True),
+        ({"method.threshold": "absent"}, {"method.threshold": 0.7}, False),
+        ({"method.kind": "uniform", "method.scope": "layer"}, {"method.kind": "uniform", "method.scope": "net"}, False),
+    ],
+)
+def test_conditions_on_settings(options: dict[str, Any], settings: dict[str, Any], fits: bool) -> None:
+    assert meets(options, settings) is fits
+
+
+def test_condition_on_a_setting_that_does_not_exist_names_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"'method\.kin' is no setting of ecsq; allowed: .*did you mean 'method\.kind'"):
+        meets({"method.kin": "uniform"}, {"method.name": "ecsq", "method.kind": "uniform"})
+
+
+def test_conditions_are_on_options_that_the_methods_have(references: References) -> None:
+    """Of the methods that the suite has; figures of others are only listed."""
+    models = {get_args(model.model_fields["name"].annotation)[0]: model for model in get_args(get_args(AnyMethod)[0])}
+    conditions = [
+        (p.entry.method, name, value) for p in references.published for name, value in p.entry.options.items()
+    ]
+    checked = [c for c in conditions if c[0] in models and c[1].startswith("method.")]
+    assert checked
+    for method, name, wanted in checked:
+        option = models[method].model_fields[name.removeprefix("method.")]
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            assert TypeAdapter(option.annotation).validate_python(value) == value
+
+
+def test_two_figures_that_fit_alike_are_refused() -> None:
+    kinds: list[dict[str, Any]] = [{"method.a": 1}, {"method.b": 2}]
+    entries = [
+        Entry(network="n", data="d", method="m", options=options, ratio=2, flag="SEEN", read="x") for options in kinds
+    ]
+    both = References(tuple(Published(Source(title="T", venue="V"), entry) for entry in entries))
+    with pytest.raises(UserError, match=r"figures of n, d, m fit the same trial: .*method\.a.* and .*method\.b"):
+        both.find("n", "d", "m", None, {"method.a": 1, "method.b": 2})
+    found = both.find("n", "d", "m", None, {"method.a": 1, "method.b": 3})
+    assert found is not None
+    assert found.entry is entries[0]
+
+
+# Verdicts
+
+
+def figure(error: float | None = None, full: float | None = None, ratio: float | None = None) -> Published:
+    entry = Entry(
+        network="n", data="d", method="m", top1_error=error, full_top1_error=full, ratio=ratio, flag="SEEN", read="x"
+    )
+    return Published(Source(title="T", venue="V"), entry)
+
+
+@pytest.mark.parametrize(
+    ("published", "delta", "std", "ratio", "verdict"),
+    [
+        # published Δ +0.06, ratio 40; tolerance 0.2
+        (figure(1.58, 1.64, 40), 0.06, None, 40.0, "reproduced"),
+        (figure(1.58, 1.64, 40), -0.13, None, 41.0, "reproduced"),
+        (figure(1.58, 1.64, 40), 0.07, None, 41.0, "better"),
+        (figure(1.58, 1.64, 40), 0.27, None, 40.0, "better"),
+        (figure(1.58, 1.64, 40), 0.27, None, 39.9, "ratio lower"),
+        (figure(1.58, 1.64, 40), -0.15, None, 50.0, "accuracy lower"),
+        (figure(1.58, 1.64, 40), -0.15, 0.2, 50.0, "reproduced"),  # within two deviations of 0.2
+        (figure(1.58, 1.64, 40), -0.15, 0.1, 50.0, "accuracy lower"),
+        (figure(1.58, 1.64, 40), -0.15, None, 39.0, "accuracy and ratio lower"),
+        # no ratio: accuracy decides
+        (figure(8.87, 8.23), -0.7, None, 2.0, "reproduced"),
+        (figure(8.87, 8.23), -0.4, None, 2.0, "better"),
+        # no Δ: errors are compared; ours is 5 %
+        (figure(5.1), -3.0, None, 2.0, "reproduced"),
+        (figure(4.7), 3.0, None, 2.0, "accuracy lower"),
+        # the ratio alone: full precision is the yardstick
+        (figure(ratio=124.8), -0.1, None, 125.0, "reproduced"),
+        (figure(ratio=124.8), 0.0, None, 125.0, "better"),
+        (figure(ratio=124.8), -0.3, None, 125.0, "accuracy lower"),
+        (None, 0.0, None, 2.0, "no published figure"),
+    ],
+)
+def test_verdict(published: Published | None, delta: float, std: float | None, ratio: float, verdict: str) -> None:
+    assert judge(Spread(5.0, None), Spread(delta, std), ratio, published, same_data=True) == verdict
+
+
+def test_verdict_needs_the_published_data() -> None:
+    assert judge(Spread(5.0, None), Spread(0.0, None), 50, figure(1, 1, 40), same_data=False) == "differs in data"
+    assert judge(Spread(5.0, None), None, 50, None, same_data=False) == "no published figure"
+
+
+def test_verdicts_stand_in_the_table_where_there_are_figures(ledger: Ledger, references: References) -> None:
+    plan = [
+        Planned("ttq", bits=2, network="resnet20", data="cifar10"),
+        Planned("slq", bits=2, network="resnet20", data="cifar10"),
+        Planned("ttq", bits=2, network="resnet20", data="cifar10-jpeg"),
+        Planned("ttq", bits=2, network="resnet32", data="cifar10"),
+        Planned(),
+    ]
+    for trial in plan[:3]:
+        run(ledger, trial, top1=0.9, baseline=0.905)
+    tables = build_tables(ledger, plan, references)
+    assert [row.verdict for row in tables.rows] == ["reproduced", "no published figure", "differs in data", None, None]
+    text = markdown(tables)
+    assert re.search(r"\| 8\.87 \(−0\.64\) \[1\] \| reproduced +\|", text)
+    assert "Verdict: reproduced if Δ is at most 0.2 points (or 2 standard deviations" in text
+    assert "Verdict" not in markdown(build_tables(ledger, [Planned()], references))
+
+
 def test_reason_stands_below_a_row_that_is_not_available(ledger: Ledger, references: References) -> None:
     text = markdown(build_tables(ledger, [Planned(network="vgg16", data="imagenet")], references))
     assert "Not available: the result tables of the paper could not be obtained" in text
@@ -350,7 +718,7 @@ def test_reason_stands_below_a_row_that_is_not_available(ledger: Ledger, referen
 
 def test_every_figure_was_read_by_somebody(references: References) -> None:
     entries = [p.entry for p in references.published]
-    assert len(entries) > 60
+    assert len(entries) > 90
     for entry in entries:
         assert entry.flag in ("SEEN", "2nd") if entry.available else entry.reason
     assert not [p for p in references.published if p.source.venue.startswith("AAAI") and p.entry.top1_error is not None]
@@ -375,6 +743,11 @@ VALID = "source: {title: A, venue: B}\nentries:\n  - {network: n, data: d, metho
         ("ratio: [}", "own.yaml:4: not YAML"),
         ("ratio: 2, ratio: 3, flag: SEEN, read: x}", "own.yaml:4: key 'ratio' is given twice"),
         ("ratio: 2, flag: SEEN, read: x}\nurl: a", r"own.yaml:5: url is not a known key; allowed: source, entries"),
+        (
+            "options: {method: {kind: a}}, ratio: 2, flag: SEEN, read: x}",
+            "entries.0.options: write 'method' with dots: method.kind",
+        ),
+        ("options: {method.bits: 5}, ratio: 2, flag: SEEN, read: x}", "'method.bits' has a key of its own"),
         (
             "ratio: 2, flag: 2nd, read: x}\n  - {network: n, data: d, method: m, ratio: 3, flag: 2nd, read: y}",
             "more than one entry for .*'n', 'd', 'm'.*'variant'",
@@ -405,7 +778,7 @@ def varied() -> list[Planned]:
         *seeds(3, network="resnet20", data="cifar10-jpeg", options={"partition": "50%_of<x>&$|"}),
         *seeds(2, method="mlq", bits=2, network="resnet20", data="cifar10-jpeg"),
         *seeds(2, network="alexnet", data="imagenet"),
-        *seeds(1, method="inq", network="resnet18", data="imagenet"),
+        *seeds(1, method="inq", network="resnet18", data="imagenet", options={"partition": "magnitude"}),
     ]
 
 
@@ -439,6 +812,10 @@ def test_csv_has_plain_numbers_and_the_trials(ledger: Ledger, references: Refere
     assert (row["done"], row["planned"], row["bits"]) == (1, 2, 2)
     assert [row["top1_mean"], row["error_mean"], row["delta_mean"]] == pytest.approx([90, 10, -5])
     assert [row["published_error"], row["published_delta"]] == pytest.approx([8.87, -0.64])
+    assert [row["kept"], row["fixed_bits_per_weight"], row["bits_per_weight"]] == [100, 3.48, 3.18]
+    assert [row["code_bits"], row["file_bytes"], row["ratio_choi"]] == [1.7, 600, 8.2]
+    assert [row["coder_fixed"], row["coder_huffman"], row["coder_adaptive"]] == [2.0, 1.72, 1.7]
+    assert row["verdict"] == "accuracy lower"
     assert row["trials"].split() == [trial.id for trial in plan]
     assert pd.isna(row["error_std"])
 
@@ -451,6 +828,20 @@ def test_terminal_shows_the_same_figures(ledger: Ledger, references: References)
     assert "10.00 ± 0.00" in out.getvalue()
     assert "(−1.68), second hand [" in out.getvalue()
     assert "4 of 14 trials done" in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120, 250])
+def test_terminal_of_any_width_shows_every_figure(ledger: Ledger, references: References, width: int) -> None:
+    plan = seeds(3, method="ttq", bits=2, network="resnet20", data="cifar10")
+    for trial, top1 in zip(plan, [0.90, 0.93, 0.96], strict=True):
+        run(ledger, trial, top1)
+    out = io.StringIO()
+    print_tables(build_tables(ledger, plan, references), Console(file=out, width=width))
+    text = out.getvalue()
+    for figure in ("7.00 ± 3.00", "8.87 (−0.64) [1]", "7.00×", "8.20×", "reproduced", "600"):
+        assert figure in text, figure
+    assert max(map(len, text.splitlines())) <= width
+    assert ("ResNet-20 on CIFAR-10, continued" in text) == (width == 80)
 
 
 def test_html_lists_the_trials_of_a_row_and_escapes(ledger: Ledger, references: References) -> None:
@@ -468,7 +859,7 @@ def test_latex_is_escaped_ascii(ledger: Ledger, references: References) -> None:
     assert r"10.00 $\pm$ 0.00" in text
     assert r"quick\_start" in text
     text.encode("ascii")
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 6
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 9  # three for each block
     assert not re.search(r"(?<!\\)%", text), "an unescaped % comments the rest of a row out"
 
 

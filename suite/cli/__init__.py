@@ -7,6 +7,7 @@ Exit codes: 0 all went well; 1 `slq run` left trials undone, or `slq site check`
 import typer
 
 from suite.cli.app import app, main
+from suite.cli.colors import colors
 from suite.cli.cluster import cancel, retry, site_check, submit
 from suite.cli.results import schema, sync, tables, ui
 from suite.cli.run import plan, run
@@ -14,7 +15,7 @@ from suite.cli.watch import logs, status, usage
 
 __all__ = ["app", "main"]
 
-for command in (plan, run, submit, status, logs, usage, cancel, retry, sync, ui, tables, schema):
+for command in (plan, run, submit, status, logs, usage, cancel, retry, sync, ui, tables, schema, colors):
     app.command()(command)
 site = typer.Typer(help="Profiles of Slurm clusters, slurm/*.toml.", no_args_is_help=True)
 site.command("check")(site_check)

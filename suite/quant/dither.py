@@ -8,22 +8,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from suite.quant.lattice import LATTICES
+
 _GOLDEN, _MIX1, _MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True)
 class Dither:
-    """Numbers that are uniform in [-step/2, step/2): SplitMix64 (Steele et al. 2014), the upper 53 bits of each output."""
+    """Random vectors, one after the other, each uniform over the lattice's cell around 0, whose volume is step^d.
+
+    For Z: numbers that are uniform in [-step/2, step/2).
+    """
 
     seed: int  # 0 to 2^64 - 1
-    step: float  # width of the interval, in the unit of the weights
+    step: float  # edge of the cube that is as large as the cell, in the unit of the weights
+    lattice: str = "Z"  # a key of LATTICES
 
     def values(self, count: int) -> Tensor:
         """The first `count` numbers, float64 on the CPU."""
-        with np.errstate(over="ignore"):
-            state = np.uint64(self.seed) + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
-            state = (state ^ (state >> np.uint64(30))) * _MIX1
-            state = (state ^ (state >> np.uint64(27))) * _MIX2
-            state ^= state >> np.uint64(31)
-        uniform = (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        return torch.from_numpy((uniform - 0.5) * self.step)
+        lattice = LATTICES[self.lattice]
+        if lattice.dimension == 1:
+            return (_uniform(self.seed, count) - 0.5) * self.step
+        blocks = -(-count // lattice.dimension)
+        uniform = _uniform(self.seed, blocks * lattice.dimension).view(blocks, lattice.dimension)
+        return lattice.in_cell(uniform).flatten()[:count] * self.step
+
+
+def _uniform(seed: int, count: int) -> Tensor:
+    """Numbers in [0, 1): SplitMix64 (Steele et al. 2014), the upper 53 bits of each output."""
+    with np.errstate(over="ignore"):
+        state = np.uint64(seed) + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
+        state = (state ^ (state >> np.uint64(30))) * _MIX1
+        state = (state ^ (state >> np.uint64(27))) * _MIX2
+        state ^= state >> np.uint64(31)
+    return torch.from_numpy((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)

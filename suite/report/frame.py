@@ -25,11 +25,31 @@ IDENTITY = [
     "seed",
     "configuration",
 ]
-ACCURACY = ["baseline_top1", "baseline_top5", "top1", "top5", "error", "delta"]
-SIZE = ["bits_per_weight", "ratio", "values"]
+ACCURACY = ["baseline_top1", "baseline_top5", "start_top1", "kept", "top1", "top5", "error", "delta"]
+PACKED = [
+    "weights",
+    "live",
+    "nonzero",
+    "full_bits",
+    "file_bits",
+    "ratio",
+    "index_bits",
+    "codebook_bits",
+    "position_bits",
+    "code_bits",
+    "side_bits",
+    "other_bits",
+    "bits_per_weight",
+    "fixed_bits_per_weight",
+    "fixed_ratio",
+    "ratio_deep_compression",
+    "ratio_choi",
+    "entropy_bits",
+]
+SIZE = [*PACKED, "values"]
 COST = ["wall_seconds", "cpu_seconds", "gpu_seconds"]
 HISTORY = ["attempts", "dirty", "commit", "warning"]
-COLUMNS = [*IDENTITY, *ACCURACY, *SIZE, *COST, *HISTORY]
+COLUMNS = [*IDENTITY, *ACCURACY, *SIZE, "coders", *COST, *HISTORY]
 
 UNREADABLE = "unreadable"  # the state of a trial whose folder cannot be read: it counts as missing
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OSError, UserError)  # what reading such a folder raises
@@ -71,12 +91,23 @@ def tidy(ledger: Ledger, planned: Sequence[PlannedTrial]) -> pd.DataFrame:
     method, bits, seed   identifier, bits of an index (missing where the method has no such option), seed
     configuration        every setting that decides the outcome, but no seeds, as JSON; the same for all trials of a table's row
     baseline_top1        accuracy of the trial's own full-precision baseline, %; `baseline_top5` likewise
+    start_top1           accuracy of the network that the method began from, %: the baseline's, or its pruned form's
+    kept                 weights of that network that are not pruned, % of all that could be; 100 without pruning
     top1, top5           accuracy of the quantized network, %
     error                top-1 error of the quantized network, %
     delta                top1 - baseline_top1, points
-    bits_per_weight      bits per weight of the quantized layers, codebooks included; 32 without any
-    ratio                full size / compressed size
+    weights              how many weights the quantized layers have; `live` of them are not pruned, `nonzero` are not 0
+    full_bits            the whole network at 32 bits a number
+    file_bits            the real file, everything included
+    ratio                full_bits / file_bits
+    bits_per_weight      of the quantized layers, as the file has them
+    code_bits            indices as the file has them; `index_bits` at a fixed width, `entropy_bits` at their entropy
+    codebook_bits        centres; `position_bits` where the live weights are; `side_bits` all else of quantized layers; in the file
+    other_bits           what is not quantized, in the file
+    fixed_*              bits_per_weight and ratio with indices of a fixed width for every weight, no entropy coding
+    ratio_*              ratio as Deep Compression (Han et al. 2016) and Choi et al. 2017 count it
     values               distinct values of the layer that has the most; missing for a network without quantized layers
+    coders               bits of the indices under every coder that was tried, as JSON
     *_seconds            wall, cpu and gpu time over all attempts
     attempts             attempts so far
     dirty, commit        whether any attempt behind the result ran from uncommitted code, and the commits it ran from
@@ -125,7 +156,20 @@ def _seen(work: Work) -> dict[str, Any]:
 def _figures(work: Work, result: dict[str, Any]) -> dict[str, Any]:
     if result["trial"] != work.id:
         raise ValueError(f"result.json is that of {result['trial']}")
+    _refuse_old(work, result)
     return {**_accuracies(result), **_sizes(result), **_costs(result), **_origin(work, result)}
+
+
+def _refuse_old(work: Work, result: dict[str, Any]) -> None:
+    """Raises ValueError if a result lacks what is written today, naming how to make it again."""
+    needed = {"start": ["top1", "kept"], "size": [*PACKED, "coders"]}
+    lacking = [f"{part}.{name}" for part, names in needed.items() for name in names if name not in result.get(part, {})]
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise ValueError(
+            f"result.json of another version lacks {', '.join(lacking[:3])}{more}; remove the folder trials/{work.id} and make it "
+            f"again: slq run jobs/{work.path.parents[1].name}.yaml"
+        )
 
 
 def _accuracies(result: dict[str, Any]) -> dict[str, Any]:
@@ -133,6 +177,8 @@ def _accuracies(result: dict[str, Any]) -> dict[str, Any]:
     return {
         "baseline_top1": 100 * float(baseline["top1"]),
         "baseline_top5": 100 * float(baseline["top5"]),
+        "start_top1": 100 * float(result["start"]["top1"]),
+        "kept": 100 * float(result["start"]["kept"]),
         "top1": 100 * float(quantized["top1"]),
         "top5": 100 * float(quantized["top5"]),
         "error": 100 * (1 - float(quantized["top1"])),
@@ -142,8 +188,8 @@ def _accuracies(result: dict[str, Any]) -> dict[str, Any]:
 
 def _sizes(result: dict[str, Any]) -> dict[str, Any]:
     return {
-        "bits_per_weight": float(result["size"]["bits_per_weight"]),
-        "ratio": float(result["size"]["ratio"]),
+        **{name: result["size"][name] for name in PACKED},  # None where a network has none of it
+        "coders": json.dumps(result["size"]["coders"]),
         "values": max((int(layer["values"]) for layer in result["layers"]), default=None),
     }
 

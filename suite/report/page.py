@@ -1,6 +1,9 @@
 """The HTML page of a sweep's tables: one file, no scripts, nothing from the network."""
 
 TEMPLATE = """\
+{% macro head(names) %}
+<thead><tr>{% for name in names %}<th{% if name in words %} class="words"{% endif %}>{{ name }}</th>{% endfor %}</tr></thead>
+{% endmacro %}
 <!doctype html>
 <html lang="en">
 <head>
@@ -15,7 +18,7 @@ TEMPLATE = """\
     :root { --line: #39404d; --soft: #98a2b3; --ink: #e4e7ec; --page: #14181f; --tint: #1d232d; --warn: #f0b35e }
   }
   body { font: 14.5px/1.5 system-ui, "Segoe UI", Roboto, sans-serif; color: var(--ink); background: var(--page);
-         max-width: 76rem; margin: 2.5rem auto; padding: 0 1.5rem }
+         max-width: 84rem; margin: 2.5rem auto; padding: 0 1.5rem }
   h1 { font-size: 1.6rem; margin: 0 }
   h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem }
   h3 { font-size: .95rem; font-weight: 600; color: var(--soft); margin: 1.5rem 0 .4rem }
@@ -24,14 +27,14 @@ TEMPLATE = """\
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
   thead { border-top: 2px solid var(--ink); border-bottom: 1px solid var(--ink) }
   tbody { border-bottom: 2px solid var(--ink) }
-  th, td { text-align: right; padding: .4rem .6rem; white-space: nowrap; vertical-align: top }
-  th { font-weight: 600 }
+  th, td { text-align: right; padding: .4rem .45rem; white-space: nowrap; vertical-align: top }
+  th { font-weight: 600; white-space: normal; vertical-align: bottom }
   th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 12rem }
   tbody tr + tr td { border-top: 1px solid var(--line) }
   tbody tr:hover { background: var(--tint) }
   td.missing { color: var(--warn) }
-  table.published { font-size: .9rem }
-  table.published th:last-child, table.published td:last-child { text-align: left }
+  table.further { font-size: .9rem }
+  th.words, td.words { text-align: left; white-space: normal }
   summary { cursor: pointer }
   summary::marker { color: var(--soft) }
   details ul { margin: .3rem 0 .2rem; padding-left: 1.1rem; list-style: none; font-size: .85rem }
@@ -46,13 +49,13 @@ TEMPLATE = """\
 <body>
 <h1>{{ tables.sweep }}</h1>
 <p class="lead">{{ footer[0] }}</p>
-{% for block, measured, published, remark in parts %}
+{% for part in parts %}
 <section>
-<h2>{{ block.title }}</h2>
+<h2>{{ part.block.title }}</h2>
 <div class="wide"><table>
-<thead><tr>{% for name in measured.columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+{{ head(part.measured.columns) }}
 <tbody>
-{% for row, cells in rows(block, measured) %}
+{% for row, cells in rows(part) %}
 <tr>
 <td><details><summary>{{ cells[0] }}</summary><ul>
 {% for trial, state in row.trials.items() %}
@@ -60,26 +63,26 @@ TEMPLATE = """\
 {% endfor %}
 </ul></details></td>
 {% for cell in cells[1:] %}
-<td{% if cell == "missing" %} class="missing"{% endif %}>{{ cell }}</td>
+<td class="{{ "words" if part.measured.columns[loop.index] in words }} {{ "missing" if cell == "missing" }}">{{ cell }}</td>
 {% endfor %}
 </tr>
 {% endfor %}
 </tbody>
 </table></div>
-{% if remark %}
-<p class="lead">{{ remark }}</p>
+{% if part.remark %}
+<p class="lead">{{ part.remark }}</p>
 {% endif %}
-{% if not published.empty %}
-<h3>Published: {{ block.published_title }}</h3>
-<div class="wide"><table class="published">
-<thead><tr>{% for name in published.columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+{% for title, frame in part.further %}
+<h3>{{ title }}</h3>
+<div class="wide"><table class="further">
+{{ head(frame.columns) }}
 <tbody>
-{% for cells in published.itertuples(index=False) %}
-<tr>{% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% for cells in frame.to_numpy().tolist() %}
+<tr>{% for cell in cells %}<td{% if frame.columns[loop.index0] in words %} class="words"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
 </table></div>
-{% endif %}
+{% endfor %}
 </section>
 {% endfor %}
 <ul class="notes">

@@ -5,20 +5,24 @@ A figure that is only remembered has no flag here and cannot be loaded: what sta
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from suite.errors import UserError, choices
+from suite.report.condition import Options, meets
 from suite.yaml_lines import line_of, load_yaml
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"  # of this checkout, wherever it is called from
 
 # Data that is shown beside the figures of other, published data: there only differences to full precision compare.
 STANDS_FOR = {"cifar10-jpeg": "cifar10"}
+
+_NOT_OPTIONS = ("network", "data", "seed", "runtime")
 
 Location = tuple[int | str, ...]
 
@@ -48,14 +52,17 @@ class Source(_Strict):
 class Entry(_Strict):
     """One published result. Errors in %, `delta` in points of accuracy (negative: worse than full precision), `ratio` in sizes.
 
-    Without `bits` it stands for every width that has no entry of its own. With a `variant` it is another experiment than a
-    trial of that method, so it is listed but never put into a trial's row.
+    Without `bits` it stands for every width that has no entry of its own. `options` are conditions on a trial's settings (see
+    suite.report.condition): dotted names with the value, a list of values, or `exists`, `absent`, `any`; `prune` is `absent`
+    unless they say otherwise. With a `variant` it is another experiment than a trial of that method, so it is listed but
+    never put into a trial's row.
     """
 
     network: str
     data: str
     method: str
     bits: int | None = None
+    options: dict[str, Any] = {}
     variant: str = ""
     top1_error: float | None = Field(None, ge=0, le=100)
     top5_error: float | None = Field(None, ge=0, le=100)
@@ -70,8 +77,20 @@ class Entry(_Strict):
     reason: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str, int | None]:
-        return self.network, self.data, self.method, self.bits
+    def key(self) -> tuple[str, str, str, int | None, str]:
+        return self.network, self.data, self.method, self.bits, json.dumps(self.options, sort_keys=True)
+
+    @field_validator("options")
+    @classmethod
+    def _are_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name, wanted in options.items():
+            if isinstance(wanted, dict):
+                raise ValueError(f"write {name!r} with dots: {name}.{next(iter(wanted), 'option')}")
+            if name.partition(".")[0] in _NOT_OPTIONS or name in ("method.name", "method.bits"):
+                raise ValueError(
+                    f"{name!r} has a key of its own; options are other settings, such as method.kind or prune"
+                )
+        return options
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -136,14 +155,34 @@ class References:
 
     published: tuple[Published, ...]
 
-    def find(self, network: str, data: str, method: str, bits: int | None) -> Published | None:
-        """The figure to put beside a trial: of the same width if there is one, else one that stands for all widths.
+    def find(
+        self, network: str, data: str, method: str, bits: int | None, settings: Options | None = None
+    ) -> Published | None:
+        """The figure to put beside a trial with these settings (dotted): of the same width if there is one, else one that
+        stands for all widths; among those, the one with most conditions.
 
         For data that stand for others it is without errors, as those do not compare.
+
+        Raises:
+            UserError: if two figures fit equally well, or one has a condition on a setting that there is not.
         """
-        comparable = {p.entry.key: p for p in self.published if not p.entry.variant}
-        key = (network, STANDS_FOR.get(data, data), method)
-        found = comparable.get((*key, bits)) or comparable.get((*key, None))
+        place = (network, STANDS_FOR.get(data, data), method)
+        known = {"method.name": method, **(settings or {})}
+        fitting = [
+            p
+            for p in self.published
+            if not p.entry.variant
+            and (p.entry.network, p.entry.data, p.entry.method) == place
+            and p.entry.bits in (bits, None)
+            and meets(p.entry.options, known)
+        ]
+        best = sorted(fitting, key=_closeness, reverse=True)[:2]
+        if len(best) == 2 and _closeness(best[0]) == _closeness(best[1]):
+            both = " and ".join(str(p.entry.options) for p in best)
+            raise UserError(
+                f"published figures of {', '.join(place)} fit the same trial: options {both}; add a condition"
+            )
+        found = best[0] if best else None
         return found.without_errors() if found and found.entry.available and data in STANDS_FOR else found
 
     def on(self, network: str, data: str) -> tuple[Published, ...]:
@@ -151,6 +190,10 @@ class References:
         wanted = network, STANDS_FOR.get(data, data)
         entries = (p for p in self.published if p.entry.available)
         return tuple(p for p in entries if (p.entry.network, p.entry.data) == wanted)
+
+
+def _closeness(published: Published) -> tuple[bool, int]:
+    return published.entry.bits is not None, len(published.entry.options)
 
 
 def load_references(folder: Path = FOLDER) -> References:
@@ -161,7 +204,7 @@ def load_references(folder: Path = FOLDER) -> References:
     published = tuple(Published(r.source, entry) for r in references for entry in r.entries)
     keys = Counter(p.entry.key for p in published if not p.entry.variant)
     if twice := [key for key, count in keys.items() if count > 1]:
-        raise UserError(f"{folder}: more than one entry for {twice[0]}; tell them apart by a 'variant'")
+        raise UserError(f"{folder}: more than one entry for {twice[0]}; tell them apart by 'options' or a 'variant'")
     return References(published)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from suite.files import write_atomic
 from suite.report import cells
 from suite.report.page import TEMPLATE
 from suite.report.reference import Published
-from suite.report.table import Block, Row, Spread, Tables
+from suite.report.sizes import Sizes
+from suite.report.spread import Spread
+from suite.report.table import Block, Row, Tables
 
 _TEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -40,15 +43,39 @@ def _write(path: Path, text: str) -> Path:
 
 
 def print_tables(tables: Tables, console: Console) -> None:
-    """To the terminal."""
-    for block, measured, published, remark in _parts(tables):
-        console.print(_grid(measured, block.title))
-        if remark:
-            console.print(Text(remark))
-        if not published.empty:
-            console.print(_grid(published, f"Published: {block.published_title}"))
+    """To the terminal; a table that is too wide for it goes on below."""
+
+    def show(frame: pd.DataFrame, title: str) -> None:
+        for grid in _grids(frame, title, console.width):
+            console.print(grid)
+
+    for part in _parts(tables):
+        show(part.measured, part.block.title)
+        if part.remark:
+            console.print(Text(part.remark))
+        for title, frame in part.further:
+            show(frame, title)
     for line in _lines(tables):
         console.print(Text(line, style="dim"))
+
+
+_BETWEEN = 2  # characters from a column to the next
+_LABEL = 28  # of a row's label on one line, if other columns must go below for it
+
+
+def _grids(frame: pd.DataFrame, title: str, width: int) -> Iterator[Table]:
+    """The table in parts that fit `width` characters, each with the first two columns, which say what a row is."""
+    widths = {str(name): _least_width(frame, str(name)) + _BETWEEN for name in frame.columns}
+    first, others = list(widths)[:2], list(widths)[2:]
+    widths[first[0]] = max(widths[first[0]], _BETWEEN + min(_LABEL, max(map(len, frame[first[0]]))))
+    room = width - sum(widths[name] for name in first)
+    parts: list[list[str]] = [[]]
+    for name in others:
+        if parts[-1] and sum(widths[n] for n in [*parts[-1], name]) > room:
+            parts.append([])
+        parts[-1].append(name)
+    for number, names in enumerate(parts):
+        yield _grid(frame[[*first, *names]], f"{title}, continued" if number else title)
 
 
 def _grid(frame: pd.DataFrame, title: str) -> Table:
@@ -61,25 +88,32 @@ def _grid(frame: pd.DataFrame, title: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     for name in frame.columns:
-        words = name in _LEFT
-        heading = Text(name.replace("/", "/ "))  # may break there: figures never do, words if they must
-        whole = " ".join(frame[name]).split() if words else [*frame[name]]  # what must not be broken
-        width = max(len(part) for part in [*whole, *heading.plain.split()])
+        words, width = name in _LEFT, _least_width(frame, name)
         grid.add_column(
-            heading, justify="left" if words else "right", min_width=width, max_width=None if words else width
+            _heading(name), justify="left" if words else "right", min_width=width, max_width=None if words else width
         )
     for row in frame.itertuples(index=False):
         grid.add_row(*(Text(cell) for cell in row))  # Text: a cell is never markup
     return grid
 
 
+def _heading(name: str) -> Text:
+    return Text(name.replace("/", "/ "))  # may break there
+
+
+def _least_width(frame: pd.DataFrame, name: str) -> int:
+    """Of a column in characters: figures never break, words between each other."""
+    whole = " ".join(frame[name]).split() if name in _LEFT else [*frame[name]]
+    return max(len(part) for part in [*whole, *_heading(name).plain.split()])
+
+
 def markdown(tables: Tables) -> str:
     """GitHub's dialect."""
     parts = [f"# {tables.sweep}"]
-    for block, measured, published, remark in _parts(tables):
-        parts += [f"## {block.title}", _pipes(measured), remark]
-        if not published.empty:
-            parts += [f"Published: {block.published_title}", _pipes(published)]
+    for part in _parts(tables):
+        parts += [f"## {part.block.title}", _pipes(part.measured), part.remark]
+        for title, frame in part.further:
+            parts += [title, _pipes(frame)]
     return "\n\n".join(part for part in [*parts, *_lines(tables)] if part) + "\n"
 
 
@@ -91,11 +125,10 @@ def _pipes(frame: pd.DataFrame) -> str:
 
 def latex(tables: Tables) -> str:
     """Floats for a document that loads `booktabs`."""
-    parts = []
-    for block, measured, published, remark in _parts(tables):
-        parts += [_float(measured, block.title), _tex(remark)]
-        if not published.empty:
-            parts.append(_float(published, f"Published: {block.published_title}"))
+    parts: list[str] = []
+    for part in _parts(tables):
+        parts += [_float(part.measured, part.block.title), _tex(part.remark)]
+        parts += [_float(frame, title) for title, frame in part.further]
     notes = [r"\noindent " + _tex(line) + r"\par" for line in _lines(tables)]
     return "\n\n".join(part for part in [*parts, *notes] if part) + "\n"
 
@@ -114,20 +147,23 @@ def html(tables: Tables) -> str:
     """A page that needs nothing else; every row opens to the trials behind it."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     template = environment.from_string(TEMPLATE)
-    return template.render(tables=tables, parts=list(_parts(tables)), rows=_rows, footer=cells.footer(tables))
+    return template.render(
+        tables=tables, parts=list(_parts(tables)), words=_LEFT, rows=_rows, footer=cells.footer(tables)
+    )
 
 
-def _rows(block: Block, measured: pd.DataFrame) -> Iterator[tuple[Row, list[str]]]:
-    return zip(block.rows, measured.to_numpy().tolist(), strict=True)
+def _rows(part: _Part) -> Iterator[tuple[Row, list[str]]]:
+    return zip(part.block.rows, part.measured.to_numpy().tolist(), strict=True)
 
 
 def csv(tables: Tables) -> str:
-    """A line per configuration: plain numbers, %, points, and the ids of the trials behind them."""
-    frame = pd.DataFrame([_record(block, row) for block in tables.blocks for row in block.rows])
+    """A line per configuration: plain numbers, %, points, bits per weight, and the ids of the trials behind them."""
+    coders = list(dict.fromkeys(name for row in tables.rows for name in row.sizes.coders))
+    frame = pd.DataFrame([_record(block, row, coders) for block in tables.blocks for row in block.rows])
     return frame.astype({"bits": "Int64"}).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _record(block: Block, row: Row) -> dict[str, Any]:
+def _record(block: Block, row: Row, coders: list[str]) -> dict[str, Any]:
     return {
         "network": block.network,
         "data": block.data,
@@ -140,10 +176,29 @@ def _record(block: Block, row: Row) -> dict[str, Any]:
         **_numbers("error", row.error),
         **_numbers("delta", row.delta),
         **_numbers("top5_error", row.top5_error),
+        "kept": row.kept,
+        "fixed_bits_per_weight": row.fixed_bits_per_weight,
         "bits_per_weight": row.bits_per_weight,
         "ratio": row.ratio,
+        **_sizes(row.sizes),
+        **{f"coder_{name}": row.sizes.coders.get(name) for name in coders},
         **_published(row.published),
+        "verdict": row.verdict,
         "trials": " ".join(row.trials),
+    }
+
+
+def _sizes(sizes: Sizes) -> dict[str, float | None]:
+    return {
+        "index_bits": sizes.index,
+        "codebook_bits": sizes.codebook,
+        "position_bits": sizes.position,
+        "code_bits": sizes.code,
+        "entropy_bits": sizes.entropy,
+        "file_bytes": sizes.file_bytes,
+        "fixed_ratio": sizes.fixed_ratio,
+        "ratio_deep_compression": sizes.ratio_deep_compression,
+        "ratio_choi": sizes.ratio_choi,
     }
 
 
@@ -160,14 +215,28 @@ def _numbers(name: str, spread: Spread | None) -> dict[str, float | None]:
     return {f"{name}_mean": spread.mean if spread else None, f"{name}_std": spread.std if spread else None}
 
 
-_LEFT = {"Method", "Source"}  # columns of words; all others are numbers
+_LEFT = {"Method", "Source", "Verdict"}  # columns of words; all others are numbers
 
 
-def _parts(tables: Tables) -> Iterator[tuple[Block, pd.DataFrame, pd.DataFrame, str]]:
-    """Each block with its measured rows, its published rows and a remark."""
+@dataclass(frozen=True)
+class _Part:
+    """What is printed of a block."""
+
+    block: Block
+    measured: pd.DataFrame
+    remark: str
+    further: list[tuple[str, pd.DataFrame]]  # titles and tables, none of them empty
+
+
+def _parts(tables: Tables) -> Iterator[_Part]:
     numbers = cells.marks(tables)
     for block in tables.blocks:
-        yield block, cells.measured(block, numbers), cells.published(block, numbers), cells.remark(block)
+        more = {
+            f"Sizes: {block.title}": cells.sizes(block),
+            f"Published: {block.published_title}": cells.published(block, numbers),
+        }
+        further = [(title, frame) for title, frame in more.items() if not frame.empty]
+        yield _Part(block, cells.measured(block, numbers), cells.remark(block), further)
 
 
 def _lines(tables: Tables) -> list[str]:

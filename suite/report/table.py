@@ -13,26 +13,13 @@ from suite.ledger import Ledger, State
 from suite.report.frame import PlannedTrial, tidy
 from suite.report.label import row_labels
 from suite.report.reference import STANDS_FOR, Published, References
+from suite.report.sizes import Sizes
+from suite.report.spread import Spread, mean
 from suite.report.titles import DATA, NETWORKS
+from suite.report.verdict import judge
 
 FULL_PRECISION = "full"
 _MANY_CLASSES = {"imagenet", "cifar100"}  # top-5 says something only there
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation (ddof = 1; None for a single value)."""
-
-    mean: float
-    std: float | None
-
-    @staticmethod
-    def of(values: pd.Series[float]) -> Spread | None:
-        """Of the values that are there; None if none is."""
-        present = values.dropna()
-        if present.empty:
-            return None
-        return Spread(float(present.mean()), float(present.std(ddof=1)) if len(present) > 1 else None)
 
 
 @dataclass(frozen=True)
@@ -47,9 +34,14 @@ class Row:
     error: Spread | None
     delta: Spread | None  # over the differences of each trial to its own baseline
     top5_error: Spread | None
-    bits_per_weight: float | None
-    ratio: float | None
+    pruned: bool
+    kept: float | None  # % of the weights that are not pruned
+    fixed_bits_per_weight: float | None  # without entropy coding
+    bits_per_weight: float | None  # as the real file has it
+    ratio: float | None  # whole network at 32 bits / real file
+    sizes: Sizes
     published: Published | None
+    verdict: str | None  # None while nothing is done
 
     @property
     def done(self) -> int:
@@ -74,6 +66,16 @@ class Block:
     @property
     def has_top5(self) -> bool:
         return self.data in _MANY_CLASSES
+
+    @property
+    def has_pruned(self) -> bool:
+        """Whether any row begins from a pruned network."""
+        return any(row.pruned for row in self.rows)
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether a figure was published for any row, so that there are verdicts."""
+        return any(row.published is not None and row.published.entry.available for row in self.rows)
 
     @property
     def has_own_data(self) -> bool:
@@ -144,21 +146,26 @@ def _block(frame: pd.DataFrame, references: References, networks: Mapping[str, s
 def _summary(label: str, group: pd.DataFrame, references: References) -> Row:
     network, data, method = (str(group[name].iloc[0]) for name in ("network", "data", "method"))
     bits = None if pd.isna(group["bits"].iloc[0]) else int(group["bits"].iloc[0])
+    settings = json.loads(group["configuration"].iloc[0])
+    pruned = any(name.startswith("prune.") for name in settings)
+    error, ratio = Spread.of(group["error"]), mean(group["ratio"])
+    delta = None if method == FULL_PRECISION and not pruned else Spread.of(group["delta"])
+    published = references.find(network, data, method, bits, settings) if group["as_published"].all() else None
     return Row(
         label=label,
         method=method,
         bits=32 if method == FULL_PRECISION else bits,
         trials=dict(zip(group["id"], group["state"], strict=True)),
         top1=Spread.of(group["top1"]),
-        error=Spread.of(group["error"]),
-        delta=None if method == FULL_PRECISION else Spread.of(group["delta"]),
+        error=error,
+        delta=delta,
         top5_error=Spread.of(100 - group["top5"]),
-        bits_per_weight=_mean(group["bits_per_weight"]),
-        ratio=_mean(group["ratio"]),
-        published=references.find(network, data, method, bits) if group["as_published"].all() else None,
+        pruned=pruned,
+        kept=mean(group["kept"]),
+        fixed_bits_per_weight=mean(group["fixed_bits_per_weight"]),
+        bits_per_weight=mean(group["bits_per_weight"]),
+        ratio=ratio,
+        sizes=Sizes.of(group),
+        published=published,
+        verdict=judge(error, delta, ratio, published, same_data=data not in STANDS_FOR) if error else None,
     )
-
-
-def _mean(values: pd.Series[float]) -> float | None:
-    spread = Spread.of(values)
-    return spread.mean if spread else None

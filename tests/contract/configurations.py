@@ -25,6 +25,21 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "ttq": {"name": "ttq", "quantize_last": True},
     "ttq-sparsity": {"name": "ttq", "sparsity": 0.5, "quantize_first": True, "quantize_last": True},
     "deep-compression": {"name": "deep-compression", "conv_bits": 5, "fc_bits": 3, "tune_rate": 0.01},
+    "hessian-4": {"name": "hessian", "bits": 4},
+    "hessian-clusters-adam-tuned": {"name": "hessian", "clusters": 6, "curvature": "adam", "tune": "mean"},
+    "hessian-3-layer": {"name": "hessian", "bits": 3, "scope": "layer", "tune": "sum", "tune_rate": 0.01},
+    "ecsq-uniform": {"name": "ecsq", "clusters": 9},
+    "ecsq-uniform-rate-tuned": {"name": "ecsq", "rate": 2.5, "curvature": "none", "tune": "mean"},
+    "ecsq-iterative": {"name": "ecsq", "kind": "iterative", "rate": 2.0, "scope": "layer"},
+    "universal-z": {"name": "universal", "step": 1.0},
+    "universal-a2-tuned": {"name": "universal", "lattice": "A2", "step": 1.5, "tune": "mean"},
+    "universal-e8": {"name": "universal", "lattice": "E8", "step": 3.0},
+    "universal-z3-plain-tuned": {"name": "universal", "step": 2.0, "dimension": 3, "dither": False, "tune": "sum"},
+    "soft-to-hard": {"name": "soft-to-hard", "clusters": 7},
+    "soft-to-hard-vectors": {"name": "soft-to-hard", "clusters": 8, "dimension": 2, "scope": "layer"},
+    "som-3": {"name": "som", "bits": 3},
+    "mixed-loss": {"name": "mixed", "budget": 3.5},
+    "mixed-hessian-tuned": {"name": "mixed", "budget": 4, "sensitivity": "hessian", "tune": "mean"},
     "deep-compression-density": {"name": "deep-compression", "init": "density", "tune": "none", "fc_bits": 4},
 }
 
@@ -53,6 +68,22 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("ttq", {"threshold": 1}),
     ("ttq", {"sparsity": 1}),
     ("deep-compression", {"fc_bits": 9}),
+    ("hessian", {}),
+    ("hessian", {"bits": 3, "clusters": 5}),
+    ("hessian", {"bits": 3, "curvature": "fisher"}),
+    ("ecsq", {}),
+    ("ecsq", {"rate": 2, "clusters": 5}),
+    ("ecsq", {"kind": "iterative", "step": 0.1}),
+    ("universal", {}),
+    ("universal", {"step": 0.5, "rate": 2}),
+    ("universal", {"step": 0}),
+    ("universal", {"step": 0.5, "lattice": "D4", "dimension": 4}),
+    ("soft-to-hard", {"clusters": 1}),
+    ("soft-to-hard", {"sigma_start": 10, "sigma_end": 1}),
+    ("soft-to-hard", {"beta": -1}),
+    ("som", {"bits": 9}),
+    ("mixed", {"budget": 1}),
+    ("mixed", {"budget": 4, "widths": [4, 3]}),
     ("deep-compression", {"init": "kmeans++"}),
 ]
 
@@ -66,6 +97,12 @@ def most_values(method: dict[str, Any]) -> int | None:
             return None  # three for each filter
         case "deep-compression":
             return int(2 ** max(method.get("conv_bits", 8), method.get("fc_bits", 5)))
+        case "mixed":
+            return int(2**7 + 1)
+        case "universal":
+            return None
+        case "soft-to-hard" if method.get("dimension", 1) > 1:
+            return int(method["clusters"] * method["dimension"])
         case "hessian" | "ecsq" | "soft-to-hard" if "clusters" in method:
             return int(method["clusters"])
         case _ if "bits" in method or method["name"] == "ttq":

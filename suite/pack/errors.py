@@ -1,0 +1,7 @@
+"""What is raised for a packed file that cannot be read."""
+
+from __future__ import annotations
+
+
+class PackError(ValueError):
+    """The file is damaged, cut short, or not what it says it is."""

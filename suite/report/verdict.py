@@ -1,0 +1,59 @@
+"""Whether a row reproduces its published figure."""
+
+from __future__ import annotations
+
+from suite.report.reference import Published
+from suite.report.spread import Spread
+
+POINTS = 0.2  # of accuracy that a row may be behind, or 2 standard deviations of its own trials if that is more
+DEVIATIONS = 2
+
+NO_FIGURE, DIFFERS = "no published figure", "differs in data"
+REPRODUCED, BETTER = "reproduced", "better"
+ACCURACY, RATIO, BOTH = "accuracy lower", "ratio lower", "accuracy and ratio lower"
+
+EXPLAINED = (
+    f"Verdict: reproduced if Δ is at most {POINTS:g} points (or {DEVIATIONS} standard deviations of ours, if that is more) "
+    "below the published Δ and the ratio of the real file is at least the published one; better if, moreover, Δ is not below "
+    "and the ratio is above, or Δ is above by more than that. Where no Δ is published, errors are compared; where no error is "
+    "either, Δ is compared with 0."
+)
+
+
+def judge(
+    error: Spread, delta: Spread | None, ratio: float | None, published: Published | None, *, same_data: bool
+) -> str:
+    """The verdict on a row: one of the words above.
+
+    Args:
+        error: top-1 error, %.
+        delta: accuracy minus full precision's, points; None for full precision itself.
+        ratio: whole network at 32 bits / real file.
+        same_data: whether the data are those of the published figure.
+    """
+    if published is None or not published.entry.available:
+        return NO_FIGURE
+    if not same_data:
+        return DIFFERS
+    gain, allowed = _gain(error, delta, published)
+    wanted = published.entry.ratio
+    smaller = wanted is not None and (ratio is None or ratio < wanted)
+    if gain < -allowed:
+        return BOTH if smaller else ACCURACY
+    if smaller:
+        return RATIO
+    larger = wanted is not None and ratio is not None and ratio > wanted
+    return BETTER if gain > allowed or (gain >= 0 and larger) else REPRODUCED
+
+
+def _gain(error: Spread, delta: Spread | None, published: Published) -> tuple[float, float]:
+    """Points of accuracy above the published figure, and how many below it are allowed."""
+    if published.delta is not None and delta is not None:
+        return delta.mean - published.delta, _allowed(delta)
+    if published.entry.top1_error is not None:
+        return published.entry.top1_error - error.mean, _allowed(error)
+    return (0.0, POINTS) if delta is None else (delta.mean, _allowed(delta))
+
+
+def _allowed(spread: Spread) -> float:
+    return max(POINTS, DEVIATIONS * (spread.std or 0.0))
