@@ -4,7 +4,7 @@
     <root>/<sweep>/trials/<trial id>/config.json
                                     /attempts/<n>/{claim.json, events.jsonl, provenance.json, log.txt}
                                     /checkpoint.pt      last good state
-                                    /model.safetensors  the quantized network
+                                    /model.slq          the quantized network (of a baseline: model.safetensors)
                                     /result.json        written once, last
     <root>/baselines/<id>/...                           the same, for full-precision starting points
 
@@ -28,6 +28,7 @@ from suite import claim
 from suite.errors import UserError
 from suite.files import fsync, read_json, write_json
 
+BASELINES = "baselines"  # their folder, beside those of the sweeps
 SCHEMA = 1  # of every JSON file in the ledger
 TRIALS = "trials"
 TAIL = 2**20  # bytes; longer than any event (a snap that ranks 129 clusters of 58 layers takes 170 kB)
@@ -125,7 +126,7 @@ class Work:
 
     @property
     def model(self) -> Path:
-        return self.path / "model.safetensors"
+        return self.path / ("model.safetensors" if self.path.parent.name == BASELINES else "model.slq")
 
     def config(self) -> dict[str, Any]:
         return read_json(self.path / "config.json") or {}
@@ -292,4 +293,4 @@ class Ledger:
         return [Work(p) for p in sorted(folder.iterdir()) if p.is_dir()] if folder.is_dir() else []
 
     def baseline(self, identity: str) -> Work:
-        return Work(self.root / "baselines" / identity)
+        return Work(self.root / BASELINES / identity)

@@ -77,7 +77,7 @@ class Session:
         self.pruned = {n: layer for n, layer in layers.items() if n not in selected} if pruned else {}
         self.position = Position()
         if self._resumed is not None:
-            checkpoint.restore_layers(self._masked(), self._resumed.layers)
+            checkpoint.restore_layers(self.masked(), self._resumed.layers)
             self.position = self._resumed.position
             attempt.say(f"resuming at stage {self.position.stage + 1}, step {self.position.step + self.position.done}")
         self._wall, self._cpu = time.monotonic(), time.process_time()
@@ -96,7 +96,7 @@ class Session:
 
     def train(self, recipe: Recipe, steps: int, total: int, **labels: int) -> None:
         """Carry out, or finish, one phase of `steps` steps; `total` and `labels` go into the recorded points."""
-        parameters = trainable(self.model, self._masked(), self._may_train())
+        parameters = trainable(self.model, self.masked(), self._may_train())
         learned = [tensor for layer in self.layers.values() for tensor in layer.learned.values()]
         if not parameters and not learned:
             return
@@ -119,7 +119,7 @@ class Session:
             self.model,
             self._forward(),
             optimizer,
-            Frozen(self._masked().values()),
+            Frozen(self.masked().values()),
             self.data,
             recipe,
             self.trial.seed,
@@ -128,7 +128,7 @@ class Session:
             after_step,
         )
 
-    def _masked(self) -> dict[str, Layer]:
+    def masked(self) -> dict[str, Layer]:
         """All layers of which some weights may not move: those being quantized, and pruned ones that are not."""
         return self.layers | self.pruned
 
@@ -186,7 +186,7 @@ class Session:
             Checkpoint(
                 self.position,
                 self.model.state_dict(),
-                checkpoint.layer_tensors(self._masked()),
+                checkpoint.layer_tensors(self.masked()),
                 optimizer.state_dict() if optimizer else None,
                 phase.totals if phase else torch.zeros(3, dtype=torch.float64),
             ),

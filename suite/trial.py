@@ -69,7 +69,7 @@ def _carry_out(trial: Trial, ledger: Ledger, data_root: Path, attempt: OpenAttem
         "quantized": asdict(metrics),
         "stages": session.position.records,
         "layers": [_layer_facts(name, layer) for name, layer in session.layers.items()],
-        "size": asdict(measure(session.model, session.layers)),
+        "size": asdict(measure(session.model, session.layers, attempt.work.model)),
         "cost": session.cost(),
         "sources": {"data_sha256": source.fingerprint, "attempts": [a.number for a in attempt.work.attempts()]},
     }
@@ -137,7 +137,7 @@ def _steps(session: Session, stages: int) -> list[int]:
 
 def _pack(session: Session, work: Work) -> None:
     session.attempt.check()
-    save_network(work.model, session.model, session.layers)
+    save_network(work.model, session.model, session.masked())
     verify(work.model, session.model)
 
 

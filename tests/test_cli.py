@@ -30,7 +30,21 @@ trials:
   - {method: {name: slq, bits: 3}, seed: 0}
   - {method: {name: slq, bits: 3}, seed: 1}
 """
-COMMANDS = ["plan", "run", "submit", "status", "logs", "usage", "cancel", "retry", "sync", "ui", "tables", "schema", "colors"]
+COMMANDS = [
+    "plan",
+    "run",
+    "submit",
+    "status",
+    "logs",
+    "usage",
+    "cancel",
+    "retry",
+    "sync",
+    "ui",
+    "tables",
+    "schema",
+    "colors",
+]
 
 
 @dataclass(frozen=True)

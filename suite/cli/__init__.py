@@ -7,8 +7,8 @@ Exit codes: 0 all went well; 1 `slq run` left trials undone, or `slq site check`
 import typer
 
 from suite.cli.app import app, main
-from suite.cli.colors import colors
 from suite.cli.cluster import cancel, retry, site_check, submit
+from suite.cli.colors import colors
 from suite.cli.results import schema, sync, tables, ui
 from suite.cli.run import plan, run
 from suite.cli.watch import logs, status, usage

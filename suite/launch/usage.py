@@ -29,7 +29,7 @@ from rich.table import Table
 
 from suite.launch.queue import Job, Report, look
 from suite.launch.submission import Submission, submissions
-from suite.ledger import Attempt, Event, Ledger, State, Work
+from suite.ledger import BASELINES, Attempt, Event, Ledger, State, Work
 
 HOUR = 3600.0
 
@@ -154,7 +154,7 @@ def _of_stint(stint: Stint, intent: Mapping[str, Any], array: bool) -> Usage:
 def _works(ledger: Ledger, known: Iterable[Submission]) -> Iterator[Work]:
     """The trials of these submissions, and all baselines of the root."""
     yield from (ledger.trial(each) for each in dict.fromkeys(chain.from_iterable(s.trials for s in known)))
-    folder = ledger.root / "baselines"
+    folder = ledger.root / BASELINES
     yield from (Work(path) for path in sorted(folder.iterdir()) if path.is_dir()) if folder.is_dir() else ()
 
 

@@ -94,7 +94,7 @@ class Universal(SharedWeights):
             layer.assign(code.points, code.codes)
         return {
             "clusters": max((len(code.points) for code in coded), default=0),
-            "step": step,
+            "edge": step,  # in the weights' unit; "step" is what training steps are called in the record
             "entropy": _rate(net, coded),
         }
 

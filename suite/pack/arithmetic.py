@@ -1,4 +1,7 @@
-"""Arithmetic (range) coding, which comes within a few bytes of the entropy of its model. The coder is constriction's."""
+"""Arithmetic (range) coding, which comes within a few bytes of the entropy of its model. The coder is constriction's.
+
+Files depend on how constriction 0.5 rounds probabilities: a later series of it may need a new version of the file.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,13 @@ from suite.pack.bits import width_of
 from suite.pack.container import Packed, unpacked
 from suite.pack.gaps import WIDTHS, huffman_bits, limited
 from suite.pack.huffman import code_bits, code_lengths
-from suite.pack.store import WEIGHT, is_packed_file, save_network
+from suite.pack.store import WEIGHT, is_packed_file
 from suite.pack.tensor import Section
 from suite.quant.coded import Coded
 from suite.quant.layer import Layer
 
 FLOAT_BITS = 32
-DITHER_BITS = 128  # seed and step
+DITHER_BITS = 136  # seed, step and lattice
 GAP_BITS = {"fully connected": 5, "convolution": 8}  # Deep Compression, section 2
 
 
@@ -31,9 +30,12 @@ class Size:
     Of the real file:
         file_bits = codebook_bits + position_bits + code_bits + side_bits + other_bits
 
+    `coders` has what the coders that know nothing of a matrix would make of codes and positions, each in the layout that suits it
+    best: all symbols, pruned ones included, or a mask of those that are not zero, or their gaps, and the others.
+
     As papers count (`full_bits` is the numerator everywhere):
         fixed_ratio: indices of fixed width for every weight, a pruned one having an index, and the codebooks; no entropy coding.
-            What INQ and SLQ state.
+            So are, as far as seen, the bits of INQ and SLQ counted.
         ratio_deep_compression: Han et al. 2016, pruned, quantized and Huffman coded: the code words of the live weights'
             indices and of their index differences, of 5 bits in fully connected and 8 bits in convolutional layers, filler
             zeros among both; codebooks. The tables of the Huffman codes are not counted, nor positions where nothing is pruned
@@ -50,9 +52,7 @@ class Size:
     full_bits: int  # the whole network with 32-bit numbers
     file_bits: int  # the file
     ratio: float  # full_bits / file_bits; 1 for a network without quantized layers, which is not packed
-    bits_per_weight: (
-        float  # all that is in the file for the quantized layers, over `weights`; 32 if nothing is quantized
-    )
+    bits_per_weight: float  # (file_bits - other_bits) / weights; 32 if nothing is quantized
     codebook_bits: int  # in the file
     position_bits: int  # in the file: where weights are that are not pruned or zero; 0 where the codes tell it
     code_bits: int  # in the file: which codebook entries
@@ -63,12 +63,8 @@ class Size:
     fixed_ratio: float
     ratio_deep_compression: float
     ratio_choi: float
-    entropy_bits: (
-        float  # of all codes at the first-order entropy of their layer: no coder that knows frequencies only takes less
-    )
-    coders: dict[str, int] = field(
-        default_factory=dict
-    )  # codes and positions if one coder coded all, in the layout that suits it best
+    entropy_bits: float  # of the live weights' codes, at the first-order entropy of each layer
+    coders: dict[str, int] = field(default_factory=dict)  # codes and positions, if this coder alone coded them
 
 
 def index_width(clusters: int) -> int:
@@ -76,16 +72,12 @@ def index_width(clusters: int) -> int:
     return max(1, width_of(clusters))
 
 
-def measure(model: nn.Module, layers: dict[str, Layer], path: Path | None = None) -> Size:
+def measure(model: nn.Module, layers: dict[str, Layer], path: Path) -> Size:
     """Size of a network that has been saved at `path`. Counters of batches seen are not part of a network.
 
     Raises:
         PackError: if the file cannot be read.
     """
-    if path is None:  # until every caller gives it
-        with TemporaryDirectory() as folder:
-            save_network(Path(folder, "model"), model, layers)
-            return measure(model, layers, Path(folder, "model"))
     numbers = sum(p.numel() for p in model.parameters())
     numbers += sum(b.numel() for b in model.buffers() if b.is_floating_point())
     file_bits = 8 * path.stat().st_size

@@ -20,10 +20,11 @@ from suite.pack.shape import DIMENSIONS, numel, row_of
 from suite.pack.varint import Reader, varint
 from suite.quant.coded import Coded
 from suite.quant.dither import Dither
+from suite.quant.lattice import LATTICES
 from suite.quant.layer import CODES
 
 _PRUNED, _SCALE, _DITHER = 1, 2, 4
-_DITHER_FORMAT = "<Qd"
+_DITHER_FORMAT = "<QdB"  # seed, step, number of the lattice
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Section:
         if self.scale is not None:
             head += to_bytes(self.scale)
         if self.dither is not None:
-            head += struct.pack(_DITHER_FORMAT, self.dither.seed, self.dither.step)
+            head += struct.pack(
+                _DITHER_FORMAT, self.dither.seed, self.dither.step, list(LATTICES).index(self.dither.lattice)
+            )
         if len(self.planes) > 1:
             head += varint(self.planes[-1].size)
         return head + b"".join(plane.written() for plane in self.planes)
@@ -79,7 +82,7 @@ class Section:
         number = reader.number(len(books))
         values, flags = books[number].values, reader.number(8)
         scale = _read_scale(reader, shape, values.dtype) if flags & _SCALE else None
-        dither = Dither(*struct.unpack(_DITHER_FORMAT, reader.take(16))) if flags & _DITHER else None
+        dither = _dither(reader) if flags & _DITHER else None
         pruned = bool(flags & _PRUNED)
         read = _read_planes(reader, size, row_of(shape), values, pruned)
         reader.end()
@@ -121,6 +124,13 @@ class Section:
         numbers = torch.from_numpy(codes.astype(np.int16)).to(CODES)
         scale = None if self.scale is None else self.scale.double()
         return Coded(torch.Size(self.shape), values.dtype, numbers, values.double(), mask, scale, self.dither)
+
+
+def _dither(reader: Reader) -> Dither:
+    seed, step, number = struct.unpack(_DITHER_FORMAT, reader.take(struct.calcsize(_DITHER_FORMAT)))
+    if number >= len(LATTICES):
+        raise PackError(f"lattice {number} is unknown; this version knows 0 to {len(LATTICES) - 1}")
+    return Dither(seed, step, list(LATTICES)[number])
 
 
 def units_of(coded: Coded, book: Codebook, places: NDArray[np.int64]) -> tuple[list[Unit], bool]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from suite.pack.errors import PackError
 
 
@@ -62,8 +60,3 @@ class Reader:
     def end(self) -> None:
         if self.left:
             raise PackError(f"{self.left} bytes are left over")
-
-
-def framed(pieces: Iterable[bytes]) -> bytes:
-    """Pieces, each with its length before it."""
-    return b"".join(varint(len(piece)) + piece for piece in pieces)

@@ -88,7 +88,7 @@ def _square(x: Tensor) -> Tensor:
     return total
 
 
-LATTICES = {
+LATTICES = {  # packed files name them by their places: new ones go to the end
     "Z": Lattice(1, 1.0, (1.0,), _z),
     "A2": Lattice(2, _ROOT3 / 2, (1.0, _ROOT3), _a2),
     "D4": Lattice(4, 2.0, (2.0,) * 4, _d),

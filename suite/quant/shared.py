@@ -32,8 +32,8 @@ class _Gather(torch.autograd.Function):
 def shared_weights(coded: Coded, centres: Tensor, *, mean: bool) -> Tensor:
     """The weights that `coded` stands for if its codebook were `centres`, (K,) or (K, d), differentiable in them.
 
-    A pinned zero, an entry that is exactly zero, stays: its gradient is dropped; under dither it is an entry as any. `mean` divides each centre's gradient by its
-    number of members.
+    A pinned zero, an entry that is exactly zero, stays: its gradient is dropped; under dither it is an entry as any. `mean`
+    divides each centre's gradient by its number of members.
     """
     scalar = centres.dim() == 1 and coded.dither is None
     pinned = (coded.codebook == 0).to(centres.device) if scalar else None

@@ -38,6 +38,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "soft-to-hard": {"name": "soft-to-hard", "clusters": 7},
     "soft-to-hard-vectors": {"name": "soft-to-hard", "clusters": 8, "dimension": 2, "scope": "layer"},
     "som-3": {"name": "som", "bits": 3},
+    "som-2-online-tuned": {"name": "som", "bits": 2, "training": "online", "tune": "mean"},
     "mixed-loss": {"name": "mixed", "budget": 3.5},
     "mixed-hessian-tuned": {"name": "mixed", "budget": 4, "sensitivity": "hessian", "tune": "mean"},
     "deep-compression-density": {"name": "deep-compression", "init": "density", "tune": "none", "fc_bits": 4},
@@ -74,6 +75,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("ecsq", {}),
     ("ecsq", {"rate": 2, "clusters": 5}),
     ("ecsq", {"kind": "iterative", "step": 0.1}),
+    ("hessian", {"clusters": 257}),
+    ("ecsq", {"kind": "iterative", "slope": 0}),
     ("universal", {}),
     ("universal", {"step": 0.5, "rate": 2}),
     ("universal", {"step": 0}),
@@ -82,6 +85,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("soft-to-hard", {"sigma_start": 10, "sigma_end": 1}),
     ("soft-to-hard", {"beta": -1}),
     ("som", {"bits": 9}),
+    ("som", {"bits": 3, "phases": [{"passes": 1, "radius": [0.5, 0]}]}),
     ("mixed", {"budget": 1}),
     ("mixed", {"budget": 4, "widths": [4, 3]}),
     ("deep-compression", {"init": "kmeans++"}),
@@ -98,7 +102,7 @@ def most_values(method: dict[str, Any]) -> int | None:
         case "deep-compression":
             return int(2 ** max(method.get("conv_bits", 8), method.get("fc_bits", 5)))
         case "mixed":
-            return int(2**7 + 1)
+            return 2**7 + 1
         case "universal":
             return None
         case "soft-to-hard" if method.get("dimension", 1) > 1:
