@@ -17,9 +17,9 @@ NOTHING = "–"
 MISSING = "missing"
 
 _SIZES = (
-    "Bits are per weight of the quantized layers, pruned weights included. Bits/weight, index: every weight has an index of fixed "
+    "Bits are per weight of the quantized layers, pruned ones included. Bits/weight, index: every weight has an index of fixed "
     "width, and codebooks count; coded: all that the real file has of these layers. Index bits: of the weights that are left; "
-    "coded bits: the same indices in the file, and the positions, too, where position bits are 0. Ratio: whole network at 32 bits / "
+    "coded bits: the same indices in the file, and positions, too, where position bits are 0. Ratio: whole network at 32 bits / "
     "file, or as Han et al. 2016 (Deep Compression) and Choi et al. 2017 count."
 )
 
