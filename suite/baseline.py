@@ -29,19 +29,19 @@ def obtain_baseline(trial: Trial, ledger: Ledger, source: DataSource, data_root:
     """The trial's finished baseline: found, made here, or waited for while another process makes it."""
     work = ledger.baseline(trial.baseline_id)
     obtain(work, trial.baseline_config(), lambda attempt: _make(trial, source, data_root, attempt), asker)
-    _refuse_other_data(work, source)
+    refuse_other_data(work, source)
     return work
 
 
 def obtain(
     work: Work, config: dict[str, Any], make: Callable[[OpenAttempt], dict[str, Any]], asker: OpenAttempt
-) -> Work:
-    """Work that many trials share, finished: found, made here by `make`, or waited for while another process makes it."""
+) -> None:
+    """Finish work that many trials share: found, made here by `make`, or waited for while another process makes it."""
     pause = POLL
     while work.result() is None:
         attempt = work.try_claim(config)
         if attempt is not None:
-            asker.say(f"making baseline {work.id}")
+            asker.say(f"making {work.id}")
             with suppress(SupersededError), attempt.running():  # whoever took it over is finishing it
                 attempt.finish(make(attempt))
         else:
@@ -49,14 +49,14 @@ def obtain(
             pause = min(SELDOM, pause * 1.1)
             stop.check()
             asker.check()
-    return work
 
 
-def _refuse_other_data(work: Work, source: DataSource) -> None:
+def refuse_other_data(work: Work, source: DataSource) -> None:
+    """Raises UserError if a starting point was made with other data than these."""
     made_with = (work.result() or {})["data_sha256"]
     if made_with != source.fingerprint:
         raise UserError(
-            f"baseline {work.id} was made with other {source.info.title} data ({made_with[:10]}, not {source.fingerprint[:10]}); "
+            f"{work.id} was made with other {source.info.title} data ({made_with[:10]}, not {source.fingerprint[:10]}); "
             f"give the former data, use another --root, or delete {work.path}"
         )
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from suite.baseline import obtain
+from suite.baseline import obtain, refuse_other_data
 from suite.config import Prune, Trial
 from suite.data import DataSource
 from suite.ledger import Ledger, OpenAttempt, Work
@@ -22,12 +22,10 @@ def obtain_start(trial: Trial, ledger: Ledger, source: DataSource, baseline: Wor
     prune = trial.prune
     if prune is None:
         return baseline
-    return obtain(
-        ledger.baseline(trial.start_id),
-        trial.start_config(),
-        lambda attempt: _make(trial, prune, source, baseline.model, attempt),
-        asker,
-    )
+    work = ledger.baseline(trial.start_id)
+    obtain(work, trial.start_config(), lambda attempt: _make(trial, prune, source, baseline.model, attempt), asker)
+    refuse_other_data(work, source)
+    return work
 
 
 def _make(trial: Trial, prune: Prune, source: DataSource, baseline: Path, attempt: OpenAttempt) -> dict[str, Any]:
@@ -50,7 +48,7 @@ def _make(trial: Trial, prune: Prune, source: DataSource, baseline: Path, attemp
     save_network(attempt.work.model, session.model, {})
     verify(attempt.work.model, session.model)
     return {
-        "baseline": attempt.work.id,
+        "baseline": trial.baseline_id,
         "config": trial.start_config(),
         "metrics": metrics | {"kept": _kept(session.pruned)},
         "layers": {

@@ -119,7 +119,8 @@ def _snap(session: Session, net: Net, stages: int) -> None:
 
 def _close_stage(session: Session, steps: int, stages: int) -> None:
     position = session.position
-    metrics = asdict(session.evaluate())
+    with session.seen_weights(1.0):
+        metrics = asdict(session.evaluate())
     position.step, position.done = position.step + steps, 0
     session.attempt.emit("eval", stage=position.stage + 1, stages=stages, step=position.step, **metrics)
     position.records[-1]["retrained"] = metrics

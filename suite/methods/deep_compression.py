@@ -38,6 +38,10 @@ class DeepCompression(SharedWeights):
     def label(self) -> str:
         return f"Deep Compression {self.conv_bits}/{self.fc_bits}b {self.init}"
 
+    @property
+    def as_published(self) -> bool:
+        return self.tune != "none"
+
     def cluster(self, net: Net) -> dict[str, Any]:
         for number, layer in enumerate(net.layers.values()):
             k = 2 ** self._bits(layer)

@@ -113,6 +113,10 @@ class PooledWeights(SharedWeights):
         return [Pool.of([layer], part) for layer, part in zip(layers, parts, strict=True)]
 
     @property
+    def as_published(self) -> bool:
+        return self.scope == "network" and self.tune != "none"
+
+    @property
     def _tied(self) -> bool:
         return self.tune != "none" and self.scope == "network"
 

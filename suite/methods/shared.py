@@ -1,7 +1,7 @@
 """Shared weights whose centres are trained: what Deep Compression and its successors do after clustering.
 
 Source: Han et al. 2016 (Deep Compression), section 3.3: the gradient of a centre is the sum over the weights that share it.
-Choi et al. 2018 (Universal DNN Compression) take the mean instead.
+A patent that appears related to Choi et al. 2018 (US 12 190 231) takes the mean instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class SharedWeights(FreezeMethod):
 
     tune: Literal["none", "sum", "mean"] = Field(
         "none",
-        description="Train the centres afterwards, by the sum or by the mean of the gradients of the weights that share one.",
+        description="Train the centres afterwards, by the sum or by the mean of the gradients of the weights that share one; "
+        "with SGD sums need a small `tune_rate`, with Adam both are alike.",
     )
     tune_rate: float = Field(1.0, gt=0, description="Learning rate of the centres, as a multiple of the re-training's.")
 

@@ -40,6 +40,10 @@ class TTQ(FreezeMethod):
     quantize_first: bool = Field(False, description="Quantize the network's first layer.")
     quantize_last: bool = Field(False, description="Quantize the last layer.")
 
+    @property
+    def as_published(self) -> bool:
+        return not (self.quantize_first or self.quantize_last)
+
     def stages(self, layers: int) -> int:
         if layers == 0:
             raise ValueError("no layer is left to quantize: set quantize_first or quantize_last for so small a network")

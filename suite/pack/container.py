@@ -9,6 +9,7 @@
 
 What is not quantized is raw, deflated, or, if it is pruned, sparse. Integers are of variable length except checksums. A file
 is never trusted: every length is held against what is there, and memory is taken for a tensor only once its checksum is right.
+A few bytes can still stand for a large tensor, as they do for one that is all zeros: who knows the network compares shapes first.
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ class Packed:
     def tensor(self, entry: Entry) -> Tensor:
         """Decoded. Raises `PackError`."""
         return self.section(entry).decoded(self.books) if entry.kind == "coded" else entry.plain()
+
+    def shape(self, entry: Entry) -> tuple[int, ...]:
+        """Of the tensor, before it is decoded. Raises `PackError`."""
+        return self.section(entry).shape if entry.kind == "coded" else entry.shape
 
     def section(self, entry: Entry) -> Section:
         """Of a quantized tensor. Raises `PackError`."""
@@ -177,12 +182,12 @@ def _read_header(reader: Reader) -> tuple[list[_Described], int, int]:
     body = reader.take(deflated or size)
     header = Reader(inflate(body, size) if deflated else body)
     count, shelf_size = header.number(LARGEST_HEADER), header.number()
-    names = [header.take(length).decode(errors="replace") for length in header.numbers(count)]
-    facts = [_read_facts(header) for _ in names]
-    header.end()
     sums = reader.take(CRC * (count + 1))
     if zlib.crc32(body + sums) != expected:
         raise PackError("the header does not have its checksum: the file is damaged")
+    names = [header.take(length).decode(errors="replace") for length in header.numbers(count)]
+    facts = [_read_facts(header) for _ in names]
+    header.end()
     if len(set(names)) != count:
         raise PackError("two tensors of the file have the same name")
     shelf_sum, *checksums = np.frombuffer(sums, dtype="<u4").tolist()

@@ -32,8 +32,9 @@ def dtype_number(dtype: torch.dtype) -> int:
 
 def to_bytes(tensor: Tensor) -> bytes:
     """Of any shape, on any device."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes()
+    flat = tensor.detach().cpu().reshape(-1)
+    packed = flat.clone(memory_format=torch.contiguous_format)  # an empty tensor may have a stride that `view` refuses
+    return packed.view(torch.uint8).numpy().tobytes()
 
 
 def from_bytes(data: bytes, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:

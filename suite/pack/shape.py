@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from suite.pack.errors import PackError
 
 DIMENSIONS = 8  # at most
@@ -9,13 +11,10 @@ LARGEST = 2**31  # numbers in a tensor
 
 
 def numel(shape: tuple[int, ...]) -> int:
-    """How many numbers a tensor of this shape has. Raises `PackError` if they are too many to be one."""
-    size = 1
-    for length in shape:
-        size *= length
-        if length >= LARGEST or size >= LARGEST:
-            raise PackError(f"a tensor of shape {list(shape)} is too large: at most {LARGEST - 1} numbers")
-    return size
+    """How many numbers a tensor of this shape has. Raises `PackError` if they, or the lengths of an empty one, are too many."""
+    if math.prod(max(length, 1) for length in shape) >= LARGEST:
+        raise PackError(f"a tensor of shape {list(shape)} is too large: at most {LARGEST - 1} numbers")
+    return math.prod(shape)
 
 
 def row_of(shape: tuple[int, ...]) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from suite.pack.bits import width_of
 from suite.pack.container import Packed, unpacked
-from suite.pack.gaps import WIDTHS, huffman_bits, limited
+from suite.pack.gaps import WIDTHS, best_width, huffman_bits, limited
 from suite.pack.huffman import code_bits, code_lengths
 from suite.pack.store import WEIGHT, is_packed_file
 from suite.pack.tensor import Section
@@ -187,10 +187,10 @@ def _choi_group(layers: list[Coded]) -> int:
 
 
 def _shortest(layer: Coded) -> int:
-    positions, values = _positions(layer), _codes(layer)
+    positions = _positions(layer)
     if layer.codebook.dim() > 1:
         return min(WIDTHS, key=lambda width: code_bits(np.bincount(limited(positions, width)[0])))
-    return min(WIDTHS, key=lambda width: sum(huffman_bits(positions, values, width)))
+    return best_width(positions, _codes(layer))
 
 
 def _with_table(counts: NDArray[np.int64]) -> int:

@@ -14,7 +14,8 @@ Multiples = NDArray[np.int64]
 
 def multiples(step: float, numbers: Multiples, dtype: torch.dtype) -> Tensor:
     """The values, (K,): the product in double precision, then rounded."""
-    return torch.from_numpy(numbers * step).to(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # a damaged file may have any step
+        return torch.from_numpy(numbers * step).to(dtype)
 
 
 def step_of(values: Tensor) -> tuple[float, Multiples] | None:
@@ -34,6 +35,8 @@ def _with_step(values: Tensor, exact: NDArray[np.float64], about: float) -> tupl
     if about <= 0 or np.abs(exact).max() > FARTHEST * about:
         return None
     numbers = np.round(exact / about).astype(np.int64)
+    if not numbers.any():  # half a step on either side of zero
+        return None
     step = _refined(exact[numbers != 0], numbers[numbers != 0], torch.finfo(values.dtype).eps)
     if not np.isfinite(step) or _bits(multiples(step, numbers, values.dtype)) != _bits(values):
         return None

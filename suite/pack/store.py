@@ -16,6 +16,8 @@ from suite.quant.layer import Layer
 
 WEIGHT = ".weight"  # a quantized layer's parameter, after the layer's name
 
+Shape = tuple[int, ...]
+
 
 def save_network(path: Path, model: nn.Module, layers: dict[str, Layer]) -> None:
     """Write the network. Layers whose weights are all frozen are stored as codes and codebook, the rest as it is."""
@@ -42,35 +44,50 @@ def is_quantized(layer: Layer) -> bool:
 def load_state(path: Path) -> dict[str, Tensor]:
     """The network's state_dict (shared tensors once), bit-identical to what was saved (but for -0, which may come back as 0).
 
+    Only for files of one's own: a small one may stand for tensors of 2^31 numbers. `load_network` knows how many there must be.
+
     Raises:
         PackError: if the file is damaged or of an unknown format.
     """
-    data = path.read_bytes()
-    try:
-        if not is_packed(data):
-            return dict(load(data))
-        content = unpacked(data)
-        return {entry.name: content.tensor(entry) for entry in content.entries}
-    except (PackError, SafetensorError) as error:
-        raise PackError(f"{path} cannot be read: {error}") from None
+    return _read(path, None)
 
 
 def load_network(path: Path, model: nn.Module) -> None:
-    """Give a network of the same architecture the stored weights.
+    """Give a network of the same architecture the stored weights. Nothing is decoded unless all shapes are right.
 
     Raises:
         PackError: if the file is damaged.
         ValueError: if a tensor is missing or has another shape.
     """
-    state, own = load_state(path), state_of(model)
-    missing = own.keys() - state.keys()
-    if missing:
+    shapes = {name: tuple(tensor.shape) for name, tensor in state_of(model).items()}
+    model.load_state_dict(_read(path, shapes), strict=False)  # second names of shared tensors are not in the file
+
+
+def _read(path: Path, wanted: dict[str, Shape] | None) -> dict[str, Tensor]:
+    """All tensors, or those of these names, which must have these shapes."""
+    data = path.read_bytes()
+    try:
+        if not is_packed(data):
+            state: dict[str, Tensor] = load(data)
+            _compare(path, wanted, {name: tuple(tensor.shape) for name, tensor in state.items()})
+            return state if wanted is None else {name: state[name] for name in wanted}
+        content = unpacked(data)
+        _compare(path, wanted, {entry.name: content.shape(entry) for entry in content.entries})
+        entries = (entry for entry in content.entries if wanted is None or entry.name in wanted)
+        return {entry.name: content.tensor(entry) for entry in entries}
+    except (PackError, SafetensorError) as error:
+        raise PackError(f"{path} cannot be read: {error}") from None
+
+
+def _compare(path: Path, wanted: dict[str, Shape] | None, stored: dict[str, Shape]) -> None:
+    """Raises ValueError unless there are tensors of all these shapes."""
+    wanted = wanted or {}
+    if missing := wanted.keys() - stored.keys():
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: it belongs to another network")
-    for name, tensor in own.items():
-        if state[name].shape != tensor.shape:
-            shapes = f"{list(state[name].shape)}, not {list(tensor.shape)}"
+    for name, shape in wanted.items():
+        if stored[name] != shape:
+            shapes = f"{list(stored[name])}, not {list(shape)}"
             raise ValueError(f"{path} has {name} in the shape {shapes}: it belongs to another network")
-    model.load_state_dict(state, strict=False)  # second names of shared tensors are not in the file
 
 
 def verify(path: Path, model: nn.Module) -> None:

@@ -9,13 +9,19 @@ import numpy as np
 from suite.pack.bits import Symbols
 from suite.pack.coders import CODERS, Coder
 from suite.pack.errors import PackError
+from suite.pack.shape import LARGEST
 from suite.pack.varint import Reader, varint
 
-LONG = (
-    2**17
-)  # symbols; more of them are coded in a file by quick coders only: Lempel-Ziv is slow and was never the shortest
+LONG = 2**17  # symbols; more of them are coded by quick coders only: Lempel-Ziv is slow and was never the shortest
 MIXED = 2**20  # symbols; coding so many by mixing takes ten seconds, and so does decoding
 QUICK = ("fixed", "huffman", "adaptive", "density")
+
+
+def _longest(coder: Coder) -> int:
+    """Symbols of the longest stream that this coder codes in a file."""
+    if coder.name == "mixing":
+        return MIXED
+    return LARGEST - 1 if coder.name in QUICK else LONG
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,12 @@ class Stream:
 
     def symbols(self) -> Symbols:
         """Decoded. Raises `PackError`."""
-        if self.alphabet > CODERS[self.coder].largest:
-            raise PackError(f"{CODERS[self.coder].name} cannot have coded an alphabet of {self.alphabet}")
-        if CODERS[self.coder].name == "mixing" and self.count > MIXED:
-            raise PackError(f"{self.count} symbols are too many to have been coded by mixing")
-        symbols = CODERS[self.coder].decode(self.data, self.alphabet, self.count, self.row)
+        coder = CODERS[self.coder]
+        if self.alphabet > coder.largest:
+            raise PackError(f"{coder.name} cannot have coded an alphabet of {self.alphabet}")
+        if self.count > _longest(coder):
+            raise PackError(f"{self.count} symbols are too many to have been coded by {coder.name}")
+        symbols = coder.decode(self.data, self.alphabet, self.count, self.row)
         if len(symbols) and int(symbols.max()) >= self.alphabet:
             raise PackError(f"symbol {int(symbols.max())} of a stream with an alphabet of {self.alphabet}")
         return symbols
@@ -73,12 +80,12 @@ class Uncoded:
 
     def _is_worth(self, coder: Coder) -> bool:
         """Whether a coder is tried for a file."""
-        if self.alphabet > coder.largest:
+        if self.alphabet > coder.largest or len(self.symbols) > _longest(coder):
             return False
         if coder.name == "mixing":
             nulls = int(np.bincount(self.symbols).max()) if len(self.symbols) else 0
-            return self.is_plane and len(self.symbols) <= MIXED and 2 * nulls > len(self.symbols)
-        return len(self.symbols) <= LONG or coder.name in QUICK
+            return self.is_plane and 2 * nulls > len(self.symbols)
+        return True
 
     def _coded(self, number: int) -> Stream:
         data = CODERS[number].encode(self.symbols, self.alphabet, self.row)

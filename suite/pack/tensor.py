@@ -120,6 +120,8 @@ class Section:
                 live = codes != null
                 codes = codes[live]
                 codes = codes - (codes > null)
+        if len(codes) and not len(values):
+            raise PackError(f"{len(codes)} codes of a codebook without entries")
         mask = None if live is None else torch.from_numpy(live).reshape(self.shape)
         numbers = torch.from_numpy(codes.astype(np.int16)).to(CODES)
         scale = None if self.scale is None else self.scale.double()

@@ -11,7 +11,7 @@ from torch import Tensor
 def keep_largest(weights: Mapping[str, Tensor], kept: Mapping[str, float]) -> dict[str, Tensor]:
     """In each layer, the fraction `kept` (0, 1] of the weights that are largest in magnitude, at least one, as bool masks.
 
-    Source: Han et al. 2015, "Learning both Weights and Connections", section 3; the fractions are Deep Compression's.
+    Source: Deep Compression, section 2, whose fractions are by layer.
     """
     return {name: _largest(weight.detach().abs(), kept[name]) for name, weight in weights.items()}
 
@@ -27,7 +27,7 @@ def keep_largest_of_all(weights: Mapping[str, Tensor], kept: float) -> dict[str,
 
 
 def kept_after(final: float, round_number: int, rounds: int) -> float:
-    """Fraction kept after round 1, 2, ... `rounds`: the cubic schedule of Zhu and Gupta 2017, "To prune, or not to prune"."""
+    """Fraction kept after round 1, 2, ... `rounds`: a cubic schedule, after Zhu and Gupta 2017."""
     return final + (1 - final) * (1 - round_number / rounds) ** 3
 
 

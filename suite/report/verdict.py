@@ -7,6 +7,7 @@ from suite.report.spread import Spread
 
 POINTS = 0.2  # of accuracy that a row may be behind, or 2 standard deviations of its own trials if that is more
 DEVIATIONS = 2
+DECIMALS = 6  # of points: a difference of 0.2 is one even if binary fractions make it 0.2000000000000018
 
 NO_FIGURE, DIFFERS = "no published figure", "differs in data"
 REPRODUCED, BETTER = "reproduced", "better"
@@ -35,7 +36,7 @@ def judge(
         return NO_FIGURE
     if not same_data:
         return DIFFERS
-    gain, allowed = _gain(error, delta, published)
+    gain, allowed = (round(value, DECIMALS) for value in _gain(error, delta, published))
     wanted = published.entry.ratio
     smaller = wanted is not None and (ratio is None or ratio < wanted)
     if gain < -allowed:

@@ -102,7 +102,7 @@ def test_a_layer_of_zeros_stays_zero_without_training(options: dict[str, Any]) -
     model, method = poor(), build(options)
     ran = carry_out(method, model, images(12), recipe=Recipe(learning_rate=1e-30, weight_decay=0))
     for name, layer in ran.layers.items():
-        if name != "2" and options["name"] != "universal":  # dithered zeros are not zero
+        if name != "2":
             assert layer.weight.abs().max() < 1e-20
 
 

@@ -61,26 +61,26 @@ def test_what_is_stored_decodes_to_the_weights(options: dict[str, Any], pruned: 
 def test_error_stays_in_the_cell(options: dict[str, Any]) -> None:
     net = make_net(4_000)
     before = net.layers["layer0"].weight.clone()
-    step = Universal(step=1.0, **options).quantize(0, net)["step"]
+    step = Universal(step=1.0, **options).quantize(0, net)["edge"]
     lattice = LATTICES[options["lattice"]]
     error = (net.layers["layer0"].weight - before).double().view(-1, lattice.dimension) * (1 - 1e-5)
     assert not lattice.nearest(error, step).any()
 
 
 def test_step_is_relative_to_the_live_weights_of_the_network() -> None:
-    step = Universal(step=0.5).quantize(0, make_net(900, 100, scale=0.02))["step"]
-    small = Universal(step=0.5).quantize(0, make_net(900, 100, scale=0.01))["step"]
+    step = Universal(step=0.5).quantize(0, make_net(900, 100, scale=0.02))["edge"]
+    small = Universal(step=0.5).quantize(0, make_net(900, 100, scale=0.01))["edge"]
     assert step == pytest.approx(0.01, rel=0.1)
     assert small == pytest.approx(step / 2)
     live = make_net(900, pruned=True)
     root = float(live.layers["layer0"].values().double().square().mean().sqrt())
-    assert Universal(step=0.5).quantize(0, live)["step"] == pytest.approx(root / 2)
+    assert Universal(step=0.5).quantize(0, live)["edge"] == pytest.approx(root / 2)
 
 
 def test_error_is_uniform_and_independent_of_the_weights() -> None:
     net = make_net(20_000)
     before = net.layers["layer0"].weight.double()
-    step = Universal(step=3.0).quantize(0, net)["step"]
+    step = Universal(step=3.0).quantize(0, net)["edge"]
     error = (net.layers["layer0"].weight - before).double()
     assert stats.kstest(error.numpy(), "uniform", args=(-step / 2, step)).pvalue > 0.01
     assert abs(float(torch.corrcoef(torch.stack([error, before]))[0, 1])) < 4 / 20_000**0.5

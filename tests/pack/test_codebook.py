@@ -15,7 +15,7 @@ from suite.pack.varint import Reader
 
 floats = st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float64])
 steps = st.floats(2.0**-10, 8.0)
-numbers = st.sets(st.integers(-60, 60), min_size=6, max_size=60).map(sorted)
+numbers = st.sets(st.integers(-60, 60), max_size=60).map(sorted)
 
 
 def back(book: Codebook) -> torch.Tensor:
@@ -50,6 +50,16 @@ def test_any_values_come_back_to_the_bit(dtype: torch.dtype, chosen: list[float]
 def test_what_has_no_step(values: list[float]) -> None:
     assert step_of(torch.tensor(values)) is None
     assert torch.equal(back(Codebook(torch.tensor(values))), torch.tensor(values))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_two_values_on_either_side_of_zero_come_back(dtype: torch.dtype) -> None:
+    """Half their distance, not their distance, is a step of theirs."""
+    values = torch.tensor([-0.3, 0.3], dtype=dtype)
+    assert torch.equal(back(Codebook(values)), values)
+    found = step_of(values)
+    assert found is not None
+    assert found[1].tolist() == [-1, 1]
 
 
 def test_a_codebook_with_more_entries_than_codes_can_name_is_refused() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -112,6 +112,12 @@ def test_sparse_tensors_come_back(dtype: torch.dtype) -> None:
     assert bits_of(back({}, {"w": tensor})["w"]) == bits_of(torch.where(tensor == 0, 0, tensor))
 
 
+def test_an_empty_tensor_of_numpy_comes_back() -> None:
+    """Its stride is 0, which not every operation likes."""
+    tensor = torch.from_numpy(np.zeros(0, dtype=np.float32))
+    assert back({}, {"w": tensor})["w"].shape == (0,)
+
+
 def test_an_unknown_type_is_refused() -> None:
     with pytest.raises(ValueError, match=r"complex64 cannot be packed; possible: torch.float32"):
         packed({}, {"w": torch.zeros(2, dtype=torch.complex64)})
@@ -171,18 +177,6 @@ def test_noise_is_no_network(noise: bytes) -> None:
         read_all(noise)
     with pytest.raises(PackError):
         read_all(EXAMPLE[:4] + noise)
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 255), st.booleans())
-def test_hostile_files_with_right_checksums_end_in_pack_error_or_in_weights(at: int, change: int, cut: bool) -> None:
-    """Whoever writes a file can make the checksums right. Then only the limits of every number are left."""
-    content = unpacked(EXAMPLE)
-    data = bytearray(content.entries[at % 2].data)
-    place = at // 2 % len(data)
-    data[place] ^= change
-    with suppress(PackError):
-        Section.read(bytes(data[:place] if cut else data), content.books).decoded(content.books)
 
 
 def section(*shape: int, rest: bytes = b"") -> bytes:
