@@ -671,6 +671,11 @@ def figure(error: float | None = None, full: float | None = None, ratio: float |
         (figure(1.58, 1.64, 40), -0.15, 0.2, 50.0, "reproduced"),  # within two deviations of 0.2
         (figure(1.58, 1.64, 40), -0.15, 0.1, 50.0, "accuracy lower"),
         (figure(1.58, 1.64, 40), -0.15, None, 39.0, "accuracy and ratio lower"),
+        # differences of accuracies that are just at a limit, which binary fractions are not
+        (figure(1.58, 1.64, 40), 100 * (0.9826 - 0.984), None, 40.0, "reproduced"),
+        (figure(1.58, 1.64, 40), 100 * (0.9825 - 0.984), None, 40.0, "accuracy lower"),
+        (figure(1.58, 1.64, 40), 100 * (0.9842 - 0.9836), None, 41.0, "better"),
+        (figure(0.72, 0.75, 51.25), 100 * (0.9928 - 0.9925), None, 52.0, "better"),
         # no ratio: accuracy decides
         (figure(8.87, 8.23), -0.7, None, 2.0, "reproduced"),
         (figure(8.87, 8.23), -0.4, None, 2.0, "better"),

@@ -17,9 +17,8 @@ import torch
 from pydantic import Field, model_validator
 
 from suite.methods.base import Net
-from suite.methods.hessian import Pool, PooledWeights
+from suite.methods.pooled import Pool, PooledWeights
 from suite.quant.ecsq import (
-    MOST_CLUSTERS,
     Quantizer,
     distortion,
     iterative,
@@ -28,6 +27,7 @@ from suite.quant.ecsq import (
     uniform_of_size,
     uniform_of_step,
 )
+from suite.quant.layer import MOST_CODES
 
 
 class ECSQ(PooledWeights):
@@ -42,7 +42,7 @@ class ECSQ(PooledWeights):
         None, gt=0, le=15, description="Bits per live weight, entropy; the other is found for it."
     )
     step: float | None = Field(None, gt=0, description="uniform: distance of the thresholds, in the weights' unit.")
-    clusters: int | None = Field(None, ge=1, le=MOST_CLUSTERS, description="uniform: at most so many clusters.")
+    clusters: int | None = Field(None, ge=1, le=MOST_CODES, description="uniform: at most so many clusters.")
     slope: float | None = Field(
         None, gt=0, description="iterative: lambda, squared weights per bit, where importances have mean 1."
     )

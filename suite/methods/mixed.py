@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from suite.methods.base import Net
-from suite.methods.hessian import Init, live_curvature
+from suite.methods.pooled import Init, live_curvature
 from suite.methods.shared import SharedWeights
 from suite.quant.allocation import allocate
 from suite.quant.init import codebook_size

@@ -13,7 +13,6 @@ the loss, as a mean per vector; zeros that fill up the last vector of a layer.
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 
 from suite.methods.base import FreezeMethod, Net, Through
 from suite.methods.shared import CENTRES
+from suite.quant.entropy import entropy
 from suite.quant.layer import Layer
 from suite.quant.soft import entropy_bound, kmeans, nearest, soften
 
@@ -87,7 +87,8 @@ class SoftToHard(FreezeMethod):
             for layer in group.values():
                 codes = nearest(self._vectors(layer.values()).double().cpu(), centres)
                 layer.assign(centres.squeeze(1), codes)
-        return {"clusters": self.clusters, "entropy": {name: _entropy(layer) for name, layer in net.layers.items()}}
+        bits = {name: entropy(torch.bincount(layer.codes.cpu().long())) for name, layer in net.layers.items()}
+        return {"clusters": self.clusters, "entropy": bits}
 
     def through(self, stage: int, layers: dict[str, Layer], progress: float) -> Through:
         weights, bounds, count = {}, [], 0
@@ -142,9 +143,3 @@ def _variance(vectors: Tensor) -> float:
 def _members(vectors: Tensor, centres: Tensor) -> Tensor:
     """How many vectors each centre is nearest to, (K,)."""
     return torch.bincount(nearest(vectors.detach(), centres.detach()), minlength=len(centres))
-
-
-def _entropy(layer: Layer) -> float:
-    """Of the codes, in bits per vector."""
-    counts = torch.bincount(layer.codes.cpu().long()).double()
-    return float(entropy_bound(counts, counts / counts.sum())) / math.log(2) if len(counts) else 0.0

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from suite.methods.base import Net
 from suite.methods.shared import SharedWeights
 from suite.quant.dither import Dither
+from suite.quant.entropy import entropy
 from suite.quant.lattice import LATTICES
-from suite.quant.layer import CODES, Layer
+from suite.quant.layer import MOST_CODES, Layer
 
-MOST = torch.iinfo(CODES).max  # points of one layer
 COARSEST, FINEST = 1e3, 1e-4  # steps that are tried for a rate, as multiples of the root mean square
 CLOSE = 1e-3  # relative accuracy of a step that is found for a rate
 
@@ -85,10 +85,10 @@ class Universal(SharedWeights):
         step = spread * (self.step or self._step_for_rate(net, spread))
         coded = self._encoded(net, step)
         for (name, layer), code in zip(net.layers.items(), coded, strict=True):
-            if len(code.points) > MOST:
+            if len(code.points) > MOST_CODES:
                 raise ValueError(
-                    f"step {step:g} needs {len(code.points)} points of lattice {self.lattice} for layer {name}, at most {MOST} "
-                    "are possible; choose a larger step, a lower rate or a lattice of lower dimension"
+                    f"step {step:g} needs {len(code.points)} points of lattice {self.lattice} for layer {name}, at most "
+                    f"{MOST_CODES} are possible; choose a larger step, a lower rate or a lattice of lower dimension"
                 )
             layer.dither = code.dither
             layer.assign(code.points, code.codes)
@@ -158,8 +158,7 @@ class _Encoded:
     @property
     def bits(self) -> float:
         """Entropy of all codes together."""
-        counts = torch.bincount(self.codes).double()
-        return float((counts * (counts.sum() / counts).log2()).sum())
+        return len(self.codes) * entropy(torch.bincount(self.codes))
 
 
 def root_mean_square(net: Net) -> float:

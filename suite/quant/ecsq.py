@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from suite.quant.entropy import entropy
+from suite.quant.layer import MOST_CODES
 from suite.quant.lloyd import Cells
 from suite.quant.weighted import Weighted
 
-MOST_CLUSTERS = 2**15 - 1  # a code is an int16
 OFFSETS = (0.0, 0.5)  # of the middle of a cluster from zero, in steps: zero in the middle of a cluster, or between two
 _HALVINGS = 40
 _GUESSES = 6  # before a search goes over to halving
@@ -59,12 +60,6 @@ class Priced:
 Quantizer = Intervals | Priced
 
 
-def entropy(counts: Tensor) -> float:
-    """Bits per value of an ideal code for clusters of these sizes."""
-    p = counts[counts > 0].double() / counts.sum()
-    return float(-(p * p.log2()).sum())
-
-
 def distortion(points: Weighted, quantizer: Quantizer) -> float:
     """Mean of importance * (value - its centre)^2."""
     codes = quantizer.codes(points.values, points.importance).long()
@@ -80,13 +75,13 @@ def uniform(points: Weighted, step: float, offset: float = 0.0) -> Intervals:
     """Clusters ((offset + i - 1/2) step, (offset + i + 1/2) step], centres at their means, those without values left out.
 
     Raises:
-        ValueError: if the step is not above 0, or so small that there are more than `MOST_CLUSTERS`.
+        ValueError: if the step is not above 0, or so small that there are more than `MOST_CODES`.
     """
     if not step > 0:
         raise ValueError(f"step {step} is impossible: it must be above 0")
     edges = _edges(points, step, offset)
-    if len(edges) - 1 > MOST_CLUSTERS:
-        raise ValueError(f"step {step} makes {len(edges) - 1} clusters, more than {MOST_CLUSTERS}; choose a larger one")
+    if len(edges) - 1 > MOST_CODES:
+        raise ValueError(f"step {step} makes {len(edges) - 1} clusters, more than {MOST_CODES}; choose a larger one")
     return _intervals(points, edges)
 
 
@@ -233,7 +228,7 @@ def _slope_of(step: float) -> float:
 
 def _natural_start(points: Weighted, slope: float, offset: float) -> Intervals:
     step = max(math.sqrt(6 * slope / math.log(2)), _spread(points) * 2.0**-_OCTAVES)
-    while len(_edges(points, step, offset)) - 1 > MOST_CLUSTERS:
+    while len(_edges(points, step, offset)) - 1 > MOST_CODES:
         step *= 2
     return uniform(points, step, offset)
 
@@ -251,7 +246,7 @@ def _finest_step(points: Weighted, good: Callable[[Tensor], bool], offset: float
 
     def passes(step: float) -> bool:
         counts = _edges(points, step, offset).diff()
-        return len(counts) <= MOST_CLUSTERS and good(counts)
+        return len(counts) <= MOST_CODES and good(counts)
 
     if not passes(high):
         return None

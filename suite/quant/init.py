@@ -18,7 +18,7 @@ def codebook_size(bits: int) -> int:
 
 def ladder(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
     """0, +m, -m, +m/2, -m/2, ... with m = 2^floor(log2 max|w|) (SLQ released code). `k` is odd."""
-    largest = float(values.values[[0, -1]].abs().max())
+    largest = float(values.values[[0, -1]].abs().max()) if len(values.values) else 0.0
     m = 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 0.0
     steps = [sign * m / 2**j for j in range(k // 2) for sign in (1, -1)]
     return torch.tensor([0.0, *steps], dtype=torch.float64)

@@ -12,6 +12,7 @@ from suite.quant.dither import Dither
 from suite.quant.lloyd import Sorted, lloyd
 
 CODES = torch.int16
+MOST_CODES = torch.iinfo(CODES).max  # entries of a codebook
 
 
 @dataclass

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from suite.methods.base import Net
 from suite.methods.ecsq import ECSQ
-from suite.quant.ecsq import entropy
+from suite.quant.entropy import entropy
 from suite.quant.layer import Layer
 from tests.methods.test_hessian import live_weights, no_images, small_net
 

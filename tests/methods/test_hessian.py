@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from suite.methods.base import Net
-from suite.methods.hessian import HessianKMeans, live_curvature
+from suite.methods.hessian import HessianKMeans
+from suite.methods.pooled import live_curvature
 from suite.methods.shared import CENTRES
 from suite.nets.layers import quantizable
 from suite.quant.layer import Layer

@@ -11,8 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from suite.methods.base import Net
-from suite.methods.hessian import live_curvature
 from suite.methods.mixed import MixedKMeans, loss_with
+from suite.methods.pooled import live_curvature
 from suite.quant.init import codebook_size
 from suite.quant.layer import Layer
 from tests.methods.test_hessian import no_images, small_net

@@ -213,7 +213,7 @@ def test_codes_of_a_codebook_without_entries_are_refused(tmp_path: Path) -> None
 
 def test_an_empty_tensor_with_absurd_lengths_is_refused() -> None:
     parts = Parts.of(packed({}, {"w": torch.zeros(0)}))
-    header = parts.header.removesuffix(varint(1, 0)) + varint(3, 0, 2**40, 2**40)
+    header = parts.header.removesuffix(varint(1, 0)) + varint(4, 0, 2**30, 2**30, 2**30)
     content = unpacked(replace(parts, header=header).joined())
     with pytest.raises(PackError, match="is too large"):
         content.tensor(content.entries[0])

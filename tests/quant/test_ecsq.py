@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from suite.quant.ecsq import (
-    MOST_CLUSTERS,
     Priced,
     cheapest,
     cost,
     distortion,
-    entropy,
     envelope,
     iterative,
     iterative_at_rate,
@@ -26,6 +24,8 @@ from suite.quant.ecsq import (
     uniform_of_size,
     uniform_of_step,
 )
+from suite.quant.entropy import entropy
+from suite.quant.layer import MOST_CODES
 from suite.quant.weighted import Weighted, importances
 
 coarse = st.integers(-256, 256).map(lambda n: n / 64)
@@ -192,5 +192,5 @@ def test_impossible_settings_are_refused() -> None:
         uniform(points, float("nan"))
     with pytest.raises(ValueError, match="slope -1"):
         iterative(points, -1.0, 5)
-    with pytest.raises(ValueError, match=f"more than {MOST_CLUSTERS}"):
+    with pytest.raises(ValueError, match=f"more than {MOST_CODES}"):
         uniform(Weighted.by(laplacian()), 1e-9)
