@@ -22,6 +22,12 @@ METHODS: list[dict[str, Any]] = [
     {"name": "twn"},
     {"name": "ttq"},
     {"name": "deep-compression"},
+    {"name": "hessian", "bits": 3, "tune": "mean"},
+    {"name": "ecsq", "rate": 2, "tune": "mean"},
+    {"name": "universal", "rate": 2, "tune": "mean"},
+    {"name": "soft-to-hard"},
+    {"name": "som", "bits": 3, "tune": "mean"},
+    {"name": "mixed", "budget": 5, "tune": "mean"},
 ]
 BASE = {"network": "lenet5", "data": "digits"}
 OF_BASELINE = {"network", "data", "seed", "baseline", "holdout", "precision", "channels_last", "compile", "threads"}
@@ -52,7 +58,14 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 def another(of: Trial, key: str, value: Any) -> Any:
     """Another allowed value of a setting, found from its type, so that a new setting is tested without anybody thinking of it."""
-    special = {"network": "resnet20", "data": "fashion-mnist", "method.groups": 2, "method.sparsity": 0.5}
+    special = {
+        "network": "resnet20",
+        "data": "fashion-mnist",
+        "method.groups": 2,
+        "method.sparsity": 0.5,
+        "method.draws": 3,
+    }
+    special |= {"method.dimension": 3, "method.phases": [{"passes": 7, "radius": [0.5, 0.1]}]}
     special["prune"] = {"kept": 0.5}
     if key in special:
         return special[key]
@@ -92,8 +105,15 @@ def every_setting() -> list[Any]:
 
 
 def only_one(method: dict[str, Any], key: str) -> bool:
-    """The name of a method has no other value, nor have the bits of a ternary one."""
-    return key == "method.name" or (key == "method.bits" and method["name"] in ("twn", "ttq"))
+    """Whether a setting has no other value: names, the bits of a ternary method, and what another setting excludes."""
+    excluded = {
+        "twn": ["bits"],
+        "ttq": ["bits"],
+        "hessian": ["clusters"],
+        "ecsq": ["step", "clusters", "slope"],
+        "universal": ["step"],
+    }
+    return key.removeprefix("method.") in ["name", *excluded.get(method["name"], [])]
 
 
 def cannot_matter(method: dict[str, Any]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from suite import checkpoint
 from suite.config import Trial
+from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.pack.store import load_state
 from suite.trial import run_trial
@@ -71,3 +73,40 @@ def test_it_resumes_bit_exactly(
         models.append(ledger.baseline(trial.start_id).model.read_bytes())
         assert len(ledger.baseline(trial.start_id).attempts()) == (2 if name == "killed" else 1)
     assert models[0] == models[1]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "kmeans", "bits": 3, "tune": "mean"},
+        {"name": "twn"},
+        {"name": "slq", "bits": 2, "partition": "magnitude"},
+    ],
+    ids=lambda method: method["name"],
+)
+def test_a_trial_that_begins_pruned_resumes_bit_exactly(
+    method: dict[str, Any], make_trial: Callable[..., Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = make_trial(method, prune={**PRUNE, "rounds": 1}, runtime={"checkpoint_seconds": 1e-9})
+    run_trial(make_trial({"name": "full"}, prune={**PRUNE, "rounds": 1}), Ledger(tmp_path, "start"), Path("data"))
+    models = []
+    for name, dies_after in (("undisturbed", None), ("killed", 5)):
+        ledger = Ledger(tmp_path, name)  # of the same root: they share the starting point
+        monkeypatch.setattr(checkpoint, "save", DyingSave(dies_after))
+        if dies_after:
+            with pytest.raises(Killed):
+                run_trial(trial, ledger, Path("data"))
+            monkeypatch.setattr(checkpoint, "save", DyingSave())
+        run_trial(trial, ledger, Path("data"))
+        models.append(ledger.trial(trial.id).model.read_bytes())
+    assert models[0] == models[1]
+
+
+def test_a_start_made_with_other_data_is_refused(make_trial: Callable[..., Trial], ledger: Ledger) -> None:
+    trial = make_trial({"name": "full"}, prune={**PRUNE, "rounds": 1})
+    run_trial(trial, ledger, Path("data"))
+    file = ledger.baseline(trial.start_id).path / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"data_sha256": "0123456789"}))
+    other = make_trial({"name": "twn"}, prune={**PRUNE, "rounds": 1})
+    with pytest.raises(UserError, match=trial.start_id):
+        run_trial(other, ledger, Path("data"))

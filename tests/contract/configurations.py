@@ -98,7 +98,7 @@ def most_values(method: dict[str, Any]) -> int | None:
         case "full":
             return None
         case "twn" if method.get("scope") == "filter":
-            return None  # three for each filter
+            return None  # three for each filter, which the contract looks at, too
         case "deep-compression":
             return int(2 ** max(method.get("conv_bits", 8), method.get("fc_bits", 5)))
         case "mixed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from suite.nets import build_network, quantizable
 from suite.pack.store import load_network, load_state
 from suite.train import Compute, make_deterministic
 from suite.trial import run_trial
+from tests.conftest import SHORT
 from tests.contract.configurations import BAD, CONFIGURATIONS, most_values
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
@@ -32,6 +34,21 @@ def outcome(result: dict[str, Any] | None) -> dict[str, Any]:
     assert result is not None
     kept = {key: value for key, value in result.items() if key not in ("cost", "sources")}
     return kept | {"steps": result["cost"]["steps"], "data": result["sources"]["data_sha256"]}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root that holds the baseline of all trials of `make_trial`, so that not every test makes it anew."""
+    root = tmp_path_factory.mktemp("made")
+    trial = Trial.model_validate({**SHORT, "method": {"name": "full"}})
+    run_trial(trial, Ledger(root, "short"), Path("data"))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _baseline_at_hand(made: Path, tmp_path: Path) -> None:
+    for root in (tmp_path, tmp_path / "runs"):
+        shutil.copytree(made / "baselines", root / "baselines")
 
 
 @every_method
@@ -49,6 +66,9 @@ def test_ends_quantized_and_reloads_exactly(
         assert len(torch.unique(state[f"{layer['name']}.weight"])) == layer["values"]
         promised = most_values(method)
         assert promised is None or layer["values"] <= promised
+    if method["name"] in ("twn", "ttq") or getattr(trial.method, "tune", "none") != "none":
+        # Re-training sees the very network that comes out.
+        assert result["stages"][0]["retrained"] == result["quantized"]
     source = open_data("digits", Path("data"), ledger.root / "cache")
     model = build_network("lenet5", 1, 28, 10, seed=99)
     load_network(work.model, model)
@@ -59,7 +79,7 @@ def test_ends_quantized_and_reloads_exactly(
 @every_method
 def test_is_deterministic(method: dict[str, Any], make_trial: Callable[..., Trial], tmp_path: Path) -> None:
     """With a batch larger than the data, which is then all of the data, incomplete as it is."""
-    trial = make_trial(method, retrain={"epochs": 2, "batch_size": 5000})
+    trial = make_trial(method, retrain={"epochs": 1, "batch_size": 5000})
     results = []
     for name in ("one", "two"):
         ledger = Ledger(tmp_path / name, "short")
@@ -99,7 +119,6 @@ def test_resumes_bit_exactly(
 ) -> None:
     """With a checkpoint at every step, stopped after the first, after the last, and amid re-training: always the same."""
     trial = make_trial(method, runtime={"checkpoint_seconds": 1e-9, "log_steps": 2})
-    run_trial(make_trial({"name": "full"}), Ledger(tmp_path, "baseline"), Path("data"))
     undisturbed = Ledger(tmp_path, "undisturbed")  # of the same root: they share the baseline
     counting = DyingSave()
     monkeypatch.setattr(checkpoint, "save", counting)
@@ -123,8 +142,13 @@ def test_resumes_bit_exactly(
 
 @pytest.mark.parametrize(("name", "options"), BAD)
 def test_refuses_impossible_settings(name: str, options: dict[str, Any], make_trial: Callable[..., Trial]) -> None:
-    with pytest.raises(ValidationError):
+    """For the option's own sake: a misspelt one would be refused, too."""
+    with pytest.raises(ValidationError) as caught:
         make_trial({"name": name, **options})
+    errors = caught.value.errors()
+    texts = " ".join(f"{error['loc']} {error['msg']}" for error in errors)
+    assert any(option in texts for option in options or ("bits", "rate", "step"))
+    assert "wat" in options or all(error["type"] != "extra_forbidden" for error in errors)
 
 
 @every_method

@@ -80,6 +80,8 @@ def check(layer: Layer, options: dict[str, Any]) -> None:
     assert layer.frozen.all()
     assert torch.equal(layer.coded().decoded(), layer.weight.detach())
     assert torch.isfinite(layer.weight).all()
+    if options.get("scope") == "filter":
+        assert all(len(torch.unique(weights)) <= 3 for weights in layer.weight.flatten(1))
     promised = most_values(options)
     if promised is not None:
         assert len(torch.unique(layer.values())) <= promised
