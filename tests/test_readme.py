@@ -42,7 +42,7 @@ def test_the_method_quantizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_table_is_the_one_last_regenerated() -> None:
     regenerated = (Path(__file__).parents[1] / "results" / "tables" / "quickstart.md").read_text()
-    rows = [line for line in regenerated.splitlines() if line.startswith("|")]
+    rows = next(part for part in regenerated.split("\n\n") if part.startswith("|")).splitlines()  # of the first table
     assert len(rows) > 10
     assert "\n".join(rows) in README, "copy the table of results/tables/quickstart.md into the README"
 
