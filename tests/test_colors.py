@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from suite.cli.app import app, main
+from suite.cli.app import app, main, out
 from suite.cli.colors import colors as command
 from suite.colors.compare import WAYS
 from suite.colors.features import Features
@@ -202,13 +202,13 @@ def slq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*arguments: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["slq", "colors", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "300")
+        monkeypatch.setattr(out, "_width", 300)
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             main()
-        out, said = capsys.readouterr()
+        printed, said = capsys.readouterr()
         assert "Traceback" not in said
-        return Ended(int(end.value.code or 0), out, said)
+        return Ended(int(end.value.code or 0), printed, said)
 
     return run
 

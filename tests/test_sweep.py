@@ -190,7 +190,7 @@ MISTAKES: dict[str, tuple[str, int, list[str]]] = {
     "wrong literal": (
         method("name: slq, bits: 5, partition: magnitud"),
         3,
-        ["method.partition", "'magnitud'", "loss, magnitude, random, reverse", "did you mean 'magnitude'"],
+        ["method.partition", "'magnitud'", "loss, absolute, magnitude, random, reverse", "did you mean 'magnitude'"],
     ),
     "wrong literal in a recipe": (
         one("method: {name: full}, retrain: {budget: trail}"),
@@ -200,9 +200,9 @@ MISTAKES: dict[str, tuple[str, int, list[str]]] = {
     "unknown method": (
         method("name: sql, bits: 5"),
         3,
-        ["method.name", "'sql'", "full, kmeans, mlq, slq", "did you mean 'slq'"],
+        ["method.name", "'sql'", "mixed, mlq, slq, soft-to-hard", "did you mean 'slq'"],
     ),
-    "method without a name": (method("bits: 5"), 3, ["method.name is missing", "full, kmeans, mlq, slq"]),
+    "method without a name": (method("bits: 5"), 3, ["method.name is missing", "mixed, mlq, slq, soft-to-hard"]),
     "method that is a word": (one("method: slq"), 3, ["method: 'slq'", "must be a mapping such as {name: slq"]),
     "unknown network": (
         "trials:\n  - network: lenet\n    data: digits\n    method: {name: full}\n",
