@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from suite import cli
 from suite.ledger import Ledger
 from suite.sweep import load_sweep, sweep_schema
 from suite.trial import run_trial
+from tests.conftest import Slq
 
 TEXT = """
 defaults:
@@ -44,33 +43,6 @@ WITH_SWEEP = [
     "tables",
 ]
 COMMANDS = [*WITH_SWEEP, "schema", "colors"]
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Slq = Callable[..., Ended]
-
-
-@pytest.fixture
-def slq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Slq:
-    """Run a command as a shell would, in this process."""
-
-    def run(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["slq", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "300")
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback (most recent call last)" not in err
-        return Ended(int(end.value.code or 0), out, err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from suite.cli.app import app, main, out
-from suite.cli.colors import colors as command
 from suite.colors.compare import WAYS
 from suite.colors.features import Features
 from suite.colors.measure import measure
@@ -24,6 +21,7 @@ from suite.colors.picture import Pixels, open_picture
 from suite.colors.reduce import Reduced, Way, reduce
 from suite.colors.tree import centres_by_tree, merge
 from suite.quant.som import Cloud, nearest
+from tests.conftest import Slq
 
 pytest.importorskip("skimage")
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
@@ -184,33 +182,10 @@ def test_images_of_all_kinds_are_read_upright_on_white(tmp_path: Path) -> None:
     assert bool((open_picture(tmp_path / "clear.png") == 255).all())
 
 
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Slq = Callable[..., Ended]
-
-
 @pytest.fixture
-def slq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Slq:
-    """Run `slq colors` as a shell would, in this process."""
-    if all(registered.callback is not command for registered in app.registered_commands):
-        app.command()(command)
-
-    def run(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["slq", "colors", *map(str, arguments)])
-        monkeypatch.setattr(out, "_width", 300)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed, said = capsys.readouterr()
-        assert "Traceback" not in said
-        return Ended(int(end.value.code or 0), printed, said)
-
-    return run
+def slq(slq: Slq) -> Slq:
+    """Run `slq colors`."""
+    return partial(slq, "colors")
 
 
 @pytest.fixture
