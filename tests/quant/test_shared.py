@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from suite.config import Recipe
 from suite.quant.coded import Coded
 from suite.quant.dither import Dither
 from suite.quant.shared import shared_weights
+from suite.train import make_optimizer
 
 FILTERS, INPUTS = 3, 8
 
@@ -72,3 +74,17 @@ def test_a_pinned_zero_stays() -> None:
     shared_weights(case, centres, mean=False).sum().backward()
     assert centres.grad[2] == 0
     assert (centres.grad[[0, 1, 3]] != 0).any()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_learned_tensors_know_no_decay_and_have_a_rate_of_their_own(optimizer: str) -> None:
+    """Without a gradient to speak of only decay moves a tensor; the trainer multiplies a group's rate by its factor."""
+    weight, centre = torch.nn.Parameter(torch.ones(2)), torch.ones(2, requires_grad=True)
+    recipe = Recipe.model_validate({"optimizer": optimizer, "learning_rate": 0.1, "weight_decay": 0.5})
+    made = make_optimizer([weight], recipe, [centre], 0.25)
+    assert [group["factor"] for group in made.param_groups] == [1.0, 0.25]
+    for tensor in (weight, centre):
+        tensor.grad = torch.zeros(2)
+    made.step()
+    assert weight.max() < 1
+    assert torch.equal(centre, torch.ones(2))
