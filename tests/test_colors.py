@@ -20,7 +20,8 @@ from suite.colors.measure import measure
 from suite.colors.picture import Pixels, open_picture
 from suite.colors.reduce import Reduced, Way, reduce
 from suite.colors.tree import centres_by_tree, merge
-from suite.quant.som import Cloud, nearest
+from suite.quant.nearest import nearest
+from suite.quant.som import Cloud
 from tests.conftest import Slq
 
 pytest.importorskip("skimage")

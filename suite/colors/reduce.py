@@ -16,7 +16,8 @@ from suite.colors.learn import Map, kmeans, som
 from suite.colors.picture import Pixels
 from suite.colors.space import from_lab
 from suite.errors import UserError, choices
-from suite.quant.som import Cloud, nearest
+from suite.quant.nearest import nearest
+from suite.quant.som import Cloud
 
 Name = Literal["som", "kmeans", "mediancut", "octree"]
 Assign = Literal["nearest", "class"]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from suite.quant.som import Cloud, Grid, Phase, linear_start, nearest, train_batch
+from suite.quant.nearest import nearest
+from suite.quant.som import Cloud, Grid, Phase, linear_start, train_batch
 
 SPLIT = (Phase(4, (0.5, 0.2)), Phase(6, (0, 0)))  # of two units: shares of a side of two
 TUNING = (Phase(30, (0, 0)),)

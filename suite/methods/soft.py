@@ -24,7 +24,8 @@ from suite.methods.base import FreezeMethod, Net, Through
 from suite.methods.shared import CENTRES
 from suite.quant.entropy import entropy
 from suite.quant.layer import Layer
-from suite.quant.soft import entropy_bound, kmeans, nearest, soften
+from suite.quant.nearest import nearest
+from suite.quant.soft import entropy_bound, kmeans, soften
 
 
 class SoftToHard(FreezeMethod):

@@ -53,21 +53,26 @@ def linear(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
 
 
 def kmeanspp(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
-    """k-means++ from a first centre at zero: each next one is drawn with probability proportional to squared distance.
+    """`spread` on the line."""
+    return _ordered(spread(values.values.unsqueeze(1), k, generator).flatten())
 
-    Source: Arthur and Vassilvitskii 2007, section 2.2. Once no value is away from a centre, the rest are zeros.
+
+def spread(vectors: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """k-means++ of (N, d) from a first centre at zero: each next one is drawn with probability proportional to squared distance.
+
+    Source: Arthur and Vassilvitskii 2007, section 2.2. Once no vector is away from a centre, the rest of the (k, d) are zeros.
     """
-    chosen = [0.0]
-    distance = values.values.square()
-    for _ in range(k - 1):
+    centres = vectors.new_zeros(k, vectors.shape[1])
+    distance = vectors.square().sum(1)
+    for i in range(1, k):
         total = distance.cumsum(0)
-        if total[-1] <= 0:
+        if len(total) == 0 or total[-1] <= 0:
             break
         draw = torch.rand(1, generator=generator, dtype=torch.float64) * total[-1]
         index = int(torch.searchsorted(total, draw, right=True).clamp(max=len(total) - 1))
-        chosen.append(float(values.values[index]))
-        distance = torch.minimum(distance, (values.values - chosen[-1]).square())
-    return _ordered(torch.tensor(chosen + [0.0] * (k - len(chosen)), dtype=torch.float64))
+        centres[i] = vectors[index]
+        distance = torch.minimum(distance, (vectors - centres[i]).square().sum(1))
+    return centres
 
 
 def _with_zero(centres: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.quant.lloyd import Cells, Sorted, lloyd
+from suite.quant.init import spread
+from suite.quant.lloyd import Sorted, lloyd
+from suite.quant.nearest import nearest
 
 _ROWS = 1 << 14  # vectors at a time: the (N, K) matrix is never held whole
 
@@ -36,14 +38,6 @@ def soften(vectors: Tensor, centres: Tensor, sigma: float) -> Soft:
         return Soft(*_Soften.apply(vectors, centres, sigma))  # type: ignore[no-untyped-call]
 
 
-def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Index of the nearest centre, (N,) int64; of equally near ones the first."""
-    if vectors.shape[1] == 1:
-        return Cells.of(centres.detach().flatten().cpu().double()).codes(vectors.flatten()).long()
-    rows = [_closeness(part, centres).argmax(0) for part in _parts(vectors)]
-    return torch.cat(rows) if rows else torch.empty(0, dtype=torch.int64, device=vectors.device)
-
-
 def entropy_bound(counts: Tensor, histogram: Tensor) -> Tensor:
     """Cross-entropy of the hard histogram with the soft one, nats per vector: at least the entropy of the hard assignments.
 
@@ -58,11 +52,11 @@ def entropy_bound(counts: Tensor, histogram: Tensor) -> Tensor:
 
 
 def kmeans(vectors: Tensor, k: int, generator: torch.Generator, rounds: int) -> Tensor:
-    """Centres, (k, d), of (N, d) float64 on the CPU: k-means++ (Arthur and Vassilvitskii 2007) from zero, then Lloyd's algorithm.
+    """Centres, (k, d), of (N, d) float64 on the CPU: k-means++ from zero, then Lloyd's algorithm.
 
     An empty cluster stays where it is. With at most k different vectors each is a centre.
     """
-    centres = _spread(vectors, k, generator)
+    centres = spread(vectors, k, generator)
     if vectors.shape[1] == 1:
         everything = torch.ones(k, dtype=torch.bool)
         return lloyd(Sorted.of(vectors), centres.flatten(), everything, rounds)[0].unsqueeze(1)
@@ -74,20 +68,6 @@ def kmeans(vectors: Tensor, k: int, generator: torch.Generator, rounds: int) -> 
         if torch.equal(moved, centres):
             break
         centres = moved
-    return centres
-
-
-def _spread(vectors: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    centres = vectors.new_zeros(k, vectors.shape[1])
-    distance = vectors.square().sum(1)
-    for i in range(1, k):
-        total = distance.cumsum(0)
-        if len(total) == 0 or total[-1] <= 0:
-            break
-        draw = torch.rand(1, generator=generator, dtype=torch.float64) * total[-1]
-        index = int(torch.searchsorted(total, draw, right=True).clamp(max=len(total) - 1))
-        centres[i] = vectors[index]
-        distance = torch.minimum(distance, (vectors - centres[i]).square().sum(1))
     return centres
 
 

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from suite.quant.lloyd import Cells, Sorted
-
-COMPARED = 2**18  # distances computed at once: they stay in the processor's cache
+from suite.quant.nearest import nearest
 
 Neighbourhood = Literal["gaussian", "bubble", "parabola"]
 Decay = Literal["linear", "exponential", "inverse"]
@@ -156,18 +155,6 @@ class Values:
         sums[cells.order, 0] = self.values.sums[edges].diff()
         weights[cells.order] = edges.diff().double()
         return sums, weights
-
-
-def nearest(points: Tensor, centres: Tensor) -> Tensor:
-    """Index, (N,) int64, of the centre (K, D) nearest to each point (N, D), same type; of equally near ones the first."""
-    array, columns = (
-        points.numpy(),
-        np.ascontiguousarray(centres.numpy().T),
-    )  # NumPy's argmin: several times torch's speed
-    half = np.square(columns).sum(0) / 2
-    rows = max(1, COMPARED // len(centres))
-    winners = [(half - array[i : i + rows] @ columns).argmin(1) for i in range(0, len(array), rows)]
-    return torch.from_numpy(np.concatenate(winners)) if winners else torch.zeros(0, dtype=torch.int64)
 
 
 def linear_start(cloud: Cloud, grid: Grid) -> Tensor:

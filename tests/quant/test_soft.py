@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from suite.quant import soft
-from suite.quant.soft import entropy_bound, kmeans, nearest, soften
+from suite.quant.nearest import nearest
+from suite.quant.soft import entropy_bound, kmeans, soften
 
 shapes = pytest.mark.parametrize(("count", "k", "d"), [(37, 5, 1), (40, 4, 2), (11, 16, 3), (1, 2, 1)])
 
