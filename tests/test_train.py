@@ -55,6 +55,15 @@ def test_batches_depend_on_their_number_alone(data: TrainingData, first: int, be
     assert len(whole) == before + count
 
 
+@given(st.integers(1, 3000))
+@settings(max_examples=50, deadline=None)
+def test_no_batch_is_empty_or_cut_short(data: TrainingData, batch_size: int) -> None:
+    """Images left over at an epoch's end wait for the next one; with fewer images than a batch holds, all are the batch."""
+    steps = data.steps_per_epoch(batch_size)
+    batches = [batch for epoch in data.epochs(batch_size, 0, max(0, steps - 2), 4) for batch in epoch]
+    assert {len(batch.indices) for batch in batches} == {min(batch_size, len(data.used))}
+
+
 def test_seeds_and_epochs_shuffle_differently(data: TrainingData) -> None:
     size = data.steps_per_epoch(128)
 
