@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write(temporary)` fill a file beside `path`, then make it appear as `path` at once."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         _fill(temporary, write)
+        temporary.chmod(stat.S_IMODE(mode))  # safetensors makes files that nobody else on a cluster could read
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)

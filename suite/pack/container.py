@@ -80,6 +80,11 @@ class Packed:
         """Of the tensor, before it is decoded. Raises `PackError`."""
         return self.section(entry).shape if entry.kind == "coded" else entry.shape
 
+    def bytes_of(self, entry: Entry) -> int:
+        """What the decoded tensor takes. Raises `PackError`."""
+        dtype = self.books[self.section(entry).book].values.dtype if entry.kind == "coded" else DTYPES[entry.dtype]
+        return numel(self.shape(entry)) * dtype.itemsize
+
     def section(self, entry: Entry) -> Section:
         """Of a quantized tensor. Raises `PackError`."""
         return Section.read(entry.data, self.books)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from suite.pack.bits import width_of
 from suite.pack.container import Packed, unpacked
+from suite.pack.contents import by_coder
 from suite.pack.gaps import WIDTHS, best_width, huffman_bits, limited
 from suite.pack.huffman import code_bits, code_lengths
 from suite.pack.store import WEIGHT, is_packed_file
@@ -125,7 +126,7 @@ def _size(numbers: int, content: Packed, sections: dict[str, Section], layers: d
         ratio_deep_compression=full / (sum(_deep_compression(layer) for layer in coded.values()) + others),
         ratio_choi=full / (_choi(list(coded.values())) + others),
         entropy_bits=sum(entropy(layer) for layer in coded.values()),
-        coders=_coders(content, sections),
+        coders=by_coder(content),
     )
 
 
@@ -218,9 +219,3 @@ def entropy(layer: Coded) -> float:
     counts = _counts(layer)
     counts = counts[counts > 0]
     return float((counts * np.log2(counts.sum() / counts)).sum())
-
-
-def _coders(content: Packed, sections: dict[str, Section]) -> dict[str, int]:
-    units = [unit for section in sections.values() for unit in section.units(content.books[section.book])]
-    each = [unit.bits_by_coder() for unit in units]
-    return {name: sum(bits[name] for bits in each) for name in each[0]}

@@ -15,12 +15,15 @@ from suite.pack.varint import Reader
 
 
 def is_sparse(tensor: Tensor) -> bool:
-    """Whether most of a weight's bytes are zeros."""
-    return tensor.dim() > 1 and tensor.is_floating_point() and 2 * int((tensor == 0).sum()) > tensor.numel()
+    """Whether most of a weight's numbers are zeros, and none is -0."""
+    if tensor.dim() < 2 or not tensor.is_floating_point():
+        return False
+    zeros = tensor == 0
+    return 2 * int(zeros.sum()) > tensor.numel() and not bool((zeros & tensor.signbit()).any())
 
 
 def sparse(tensor: Tensor) -> bytes:
-    """Positions and numbers. Masks make -0 of negative numbers: it comes back as 0, which is equal."""
+    """Positions and numbers."""
     flat = tensor.detach().cpu().reshape(-1)
     is_set = flat != 0
     unit = Unit(is_set.to(torch.int32).numpy().view(np.uint32), 2, 0, row_of(tuple(tensor.shape)))

@@ -26,7 +26,11 @@ def save_network(path: Path, model: nn.Module, layers: dict[str, Layer]) -> None
         write_atomic(path, lambda temporary: save_file(state, temporary))
         return
     coded = {name + WEIGHT: layer.coded() for name, layer in layers.items() if is_quantized(layer)}
-    data = packed(coded, {name: tensor for name, tensor in state.items() if name not in coded})
+    plain = {name: tensor for name, tensor in state.items() if name not in coded}
+    for name in (name + WEIGHT for name in layers):
+        if name in plain:
+            plain[name] = plain[name] + 0.0  # a pruned -0, which a mask makes of a negative number, is stored as 0
+    data = packed(coded, plain)
     write_atomic(path, lambda temporary: temporary.write_bytes(data))
 
 

@@ -1,0 +1,176 @@
+"""`slq pack`, `unpack`, `verify`, `inspect`: anybody's tensors through the file and back, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from suite.pack.container import packed, unpacked
+from suite.pack.contents import contents
+from suite.pack.convert import decode, difference, pack_tensors
+from suite.pack.distinct import coded_of
+from suite.pack.raw import DTYPES
+from suite.quant.coded import Coded
+from tests.conftest import Slq
+
+GIBIBYTE = 2**30
+
+
+@st.composite
+def tensors(draw: st.DrawFn) -> Tensor:
+    """Any type; few values or many; zeros of both signs, infinities, NaN; empty ones, single numbers, matrices."""
+    shape = draw(st.sampled_from([(), (0,), (3,), (5, 0), (40, 30), (6, 3, 3, 3)]))
+    dtype = draw(st.sampled_from(DTYPES))
+    rng = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    values = torch.randn(shape, generator=rng) * 3
+    if draw(st.booleans()):
+        values = values.round()  # makes -0, too
+    if draw(st.booleans()):
+        values = torch.where(torch.rand(shape, generator=rng) < 0.8, 0.0, values)
+    tensor = values.to(dtype)
+    if dtype.is_floating_point and tensor.numel() and draw(st.booleans()):
+        special = draw(st.sampled_from([float("nan"), float("inf"), -0.0]))
+        tensor.view(-1)[0] = special
+    return tensor
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), tensors(), max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_every_bit_comes_back(state: dict[str, Tensor]) -> None:
+    content = unpacked(pack_tensors(state))
+    assert difference({entry.name: content.tensor(entry) for entry in content.entries}, state) == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_few_values_are_coded_and_many_are_not(dtype: torch.dtype) -> None:
+    few = torch.randint(-2, 3, (64, 50)).to(dtype) / 8
+    coded = coded_of(few)
+    assert coded is not None
+    assert len(coded.codebook) == 5
+    assert torch.equal(coded.decoded(), few)
+    assert coded_of(torch.randn(64, 50, dtype=torch.float64).to(dtype)) is None or dtype.itemsize == 2
+    assert coded_of(torch.arange(50)) is None
+    assert coded_of(torch.tensor(1.0, dtype=dtype)) is None
+
+
+def test_size_is_near_the_entropy() -> None:
+    weights = torch.randn(400, 300, generator=torch.Generator().manual_seed(0)).mul(2).round().div(2)
+    coded = coded_of(weights)
+    assert coded is not None
+    counts = torch.bincount(coded.codes.long()).double()
+    ideal = float((counts * (counts.sum() / counts).log2()).sum()) / 8
+    assert len(pack_tensors({"w": weights})) < 1.01 * ideal + 200  # codebook, header
+
+
+def test_what_difference_sees() -> None:
+    ours = {"a": torch.tensor([0.0, 1.0]), "b": torch.ones(2)}
+    assert difference(ours, ours) == ""
+    assert "b is in one of them only" in difference(ours, {"a": ours["a"]})
+    assert "numbers of a" in difference(ours, ours | {"a": torch.tensor([-0.0, 1.0])})
+    assert "float64" in difference(ours, ours | {"b": torch.ones(2).double()})
+
+
+def test_pack_verify_inspect_unpack(slq: Slq, tmp_path: Path) -> None:
+    state = {"conv.weight": torch.randint(0, 3, (32, 16, 3, 3)).float(), "conv.bias": torch.randn(32)}
+    source, target, again = tmp_path / "m.safetensors", tmp_path / "m.slq", tmp_path / "again.safetensors"
+    save_file(state, source)
+    assert "times smaller" in slq("pack", source, target).out
+    assert target.stat().st_size < source.stat().st_size / 10
+    assert "ok, 2 tensors, 4,640 numbers, the same as" in slq("verify", target, "--against", source).out
+    rows = [line.split() for line in slq("inspect", target).out.splitlines()]
+    assert ["conv.weight", "32x16x3x3", "float32"] in [row[:3] for row in rows]
+    assert slq("unpack", target, again).code == 0
+    assert difference(load_file(again), state) == ""
+    assert again.stat().st_mode & 0o777 == target.stat().st_mode & 0o777  # not for the owner's eyes only
+
+
+def test_a_state_dict_of_torch(slq: Slq, tmp_path: Path) -> None:
+    model = torch.nn.Linear(30, 20)
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    assert slq("pack", tmp_path / "m.pt", tmp_path / "m.slq").code == 0
+    assert difference(decode(tmp_path / "m.slq", GIBIBYTE), model.state_dict()) == ""
+
+
+def test_inspect_tells_coders_layouts_and_extras() -> None:
+    codes = (torch.rand(40, 50, generator=torch.Generator().manual_seed(1)) < 0.02).to(torch.int16).flatten()
+    sparse = Coded(torch.Size((40, 50)), torch.float32, codes, torch.tensor([0.0, 1.5]).double())
+    vectors = Coded(torch.Size((4, 4)), torch.float32, torch.arange(8, dtype=torch.int16), torch.randn(8, 2).double())
+    scale = torch.tensor([1.0, 2.0]).double()
+    scaled = Coded(torch.Size((2, 50)), torch.float32, codes[:100], sparse.codebook, scale=scale)
+    lines = contents(unpacked(packed({"a": sparse, "b": vectors, "c": scaled}, {"d": torch.ones(3)})))
+    assert [(line.name, line.entries) for line in lines] == [("a", 2), ("b", 8), ("c", 2), ("d", None)]
+    assert lines[1].stored.endswith("vectors of 2")
+    assert lines[2].stored.endswith("scales")
+    assert lines[3].stored in ("raw", "deflated")
+    assert 0 < lines[0].bits < 1
+
+
+UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no file": (lambda path: None, "no file"),
+    "text": (lambda path: path.write_text("hello"), "is no state_dict that torch saved"),
+    "a pickle that would run code": (lambda path: torch.save(torch.nn.Linear(2, 2), path), "is no state_dict"),
+    "nested": (
+        lambda path: torch.save({"epoch": 3, "model": {}}, path),
+        "it has epoch, model; save model.state_dict()",
+    ),
+    "complex": (lambda path: torch.save({"w": torch.ones(2) * 1j}, path), "w is of torch.complex64"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_what_cannot_be_packed(slq: Slq, kind: str, tmp_path: Path) -> None:
+    make, words = UNFIT[kind]
+    make(tmp_path / "m.pt")
+    ended = slq("pack", tmp_path / "m.pt", tmp_path / "m.slq")
+    assert ended.code == 2
+    assert words in ended.err
+    assert not (tmp_path / "m.slq").exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_damaged_files(slq: Slq, command: str, tmp_path: Path) -> None:
+    data = pack_tensors({"w": torch.randint(0, 3, (50, 60)).float()})
+    file = tmp_path / "m.slq"
+    for damaged in (data[:-5], data[:40] + bytes([data[40] ^ 1]) + data[41:], b"hello", b""):
+        file.write_bytes(damaged)
+        ended = slq(command, file)
+        assert ended.code == 2
+        assert "m.slq cannot be read" in ended.err
+
+
+def test_large_tensors_need_trust(slq: Slq, tmp_path: Path) -> None:
+    """A hundred bytes that stand for millions are not decoded unless that was asked for."""
+    file = tmp_path / "m.slq"
+    book, codes = torch.zeros(1).double(), torch.zeros(10**6, dtype=torch.int16)
+    file.write_bytes(packed({"w": Coded(torch.Size((1000, 1000)), torch.float32, codes, book)}, {}))
+    assert file.stat().st_size < 100
+    refused = slq("verify", file, "--limit", "0.001")
+    assert (refused.code, "raise --limit" in refused.err) == (2, True)
+    assert "1,000,000 numbers" in slq("verify", file, "--limit", "0.01").out
+
+
+def test_nothing_is_replaced_unasked(slq: Slq, tmp_path: Path) -> None:
+    source, target = tmp_path / "m.safetensors", tmp_path / "m.slq"
+    save_file({"w": torch.ones(4)}, source)
+    target.write_text("precious")
+    ended = slq("pack", source, target)
+    assert (ended.code, "--force" in ended.err, target.read_text()) == (2, True, "precious")
+    assert slq("pack", source, target, "--force").code == 0
+    assert slq("unpack", target, source).code == 2
+
+
+def test_another_network_is_told_apart(slq: Slq, tmp_path: Path) -> None:
+    ours, theirs, target = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors", tmp_path / "m.slq"
+    save_file({"w": torch.ones(4)}, ours)
+    save_file({"w": torch.zeros(4)}, theirs)
+    assert slq("pack", ours, target).code == 0
+    assert slq("verify", target, "--against", ours).code == 0
+    ended = slq("verify", target, "--against", theirs)
+    assert (ended.code, "the numbers of w differ" in ended.err) == (2, True)
