@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -29,8 +31,8 @@ from suite.report import References, Tables, build_tables, load_references, prin
 from suite.report.condition import meets
 from suite.report.label import in_words, row_labels
 from suite.report.reference import Entry, Published, Source
-from suite.report.render import html, latex, markdown
-from suite.report.spread import Spread
+from suite.report.render import csv, html, latex, markdown
+from suite.report.spread import Interval, Spread
 from suite.report.table import Row
 from suite.report.verdict import judge
 
@@ -275,6 +277,33 @@ def test_mean_and_standard_deviation_over_seeds(ledger: Ledger, references: Refe
     )
     assert "7.00 ± 3.00" in markdown(build_tables(ledger, plan, references))
     assert "−3.33 ± 1.53" in markdown(build_tables(ledger, plan, references))
+
+
+def test_interval_of_three_values_is_their_range_and_of_fewer_there_is_none() -> None:
+    assert Interval.of(pd.Series([-5.0, float("nan"), -2.0, -3.0])) == Interval(-5.0, -2.0)
+    assert Interval.of(pd.Series([1.5, 1.5, 1.5])) == Interval(1.5, 1.5)
+    assert Interval.of(pd.Series([1.0, 2.0, float("nan")])) is None
+
+
+def test_interval_is_that_of_all_resamples() -> None:
+    values = [0.3, -1.2, 2.5, 0.9, 0.1]
+    means = [statistics.mean(resample) for resample in itertools.product(values, repeat=len(values))]
+    low, high = np.quantile(means, [0.025, 0.975])
+    found = Interval.of(pd.Series(values))
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05)
+    assert found == Interval.of(pd.Series(values)), "files would change with every run"
+
+
+def test_csv_alone_has_the_interval_of_the_difference(ledger: Ledger, references: References) -> None:
+    plan = [*seeds(3), *seeds(2, bits=3), *seeds(3, method="full", bits=None)]
+    for trial, top1 in zip(plan, [0.90, 0.93, 0.97, 0.9, 0.8, 0.95, 0.96, 0.97], strict=True):
+        run(ledger, trial, top1)
+    tables = build_tables(ledger, plan, references)
+    table = pd.read_csv(io.StringIO(csv(tables)))
+    assert [table["delta_low"][0], table["delta_high"][0]] == pytest.approx([-5, 2])
+    assert table[["delta_low", "delta_high"]][1:].isna().all(axis=None)  # of two trials; of the baselines themselves
+    assert "95 %" not in markdown(tables)
 
 
 def test_single_seed_has_no_standard_deviation(ledger: Ledger, references: References) -> None:
@@ -709,11 +738,113 @@ def test_verdicts_stand_in_the_table_where_there_are_figures(ledger: Ledger, ref
     for trial in plan[:3]:
         run(ledger, trial, top1=0.9, baseline=0.905)
     tables = build_tables(ledger, plan, references)
-    assert [row.verdict for row in tables.rows] == ["reproduced", "no published figure", "differs in data", None, None]
+    wanted = ["reproduced", "no published figure", "differs in data", "missing", "missing"]
+    assert [row.verdict for row in tables.rows] == wanted
     text = markdown(tables)
     assert re.search(r"\| 8\.87 \(−0\.64\) \[1\] \| reproduced +\|", text)
     assert "Verdict: reproduced if Δ is at most 0.2 points (or 2 standard deviations" in text
     assert "Verdict" not in markdown(build_tables(ledger, [Planned()], references))
+
+
+def test_a_verdict_waits_for_all_trials(ledger: Ledger, references: References) -> None:
+    plan = [*seeds(3, method="ttq", bits=2, network="resnet20", data="cifar10"), Planned(bits=4, network="resnet20")]
+    verdicts = []
+    for trial in plan[:3]:
+        (row, _) = build_tables(ledger, plan, references).rows
+        verdicts.append(row.verdict)
+        run(ledger, trial, top1=0.5)
+    verdicts.append(build_tables(ledger, plan, references).rows[0].verdict)
+    assert verdicts == ["missing", "running 1 of 3", "running 2 of 3", "accuracy lower"]
+
+
+def test_a_trial_that_cannot_be_read_keeps_its_row_running(ledger: Ledger, references: References) -> None:
+    plan = seeds(2, method="ttq", bits=2, network="resnet20", data="cifar10")
+    run_all(ledger, plan)
+    (ledger.trial(plan[1].id).path / "result.json").write_text("{")
+    tables = build_tables(ledger, plan, references)
+    assert only_row(tables).verdict == "running 1 of 2"
+    assert re.search(r"\| running 1 of 2 +\|", markdown(tables))
+
+
+KNOWN = """
+source: {title: Figures, venue: V}
+entries:
+  - network: resnet20
+    data: cifar10
+    method: ttq
+    top1_error: 8
+    full_top1_error: 9
+    flag: SEEN
+    read: table 1
+    known:
+      - {where: {method.bits: 3}, reason: another width}
+      - {where: {method.kind: odd, baseline.epochs: 10}, reason: trained for half as long}
+"""
+
+
+def of_kind(kind: str, **settings: Any) -> Planned:
+    return Planned("ttq", 2, "resnet20", "cifar10", options={"kind": kind}, **settings)
+
+
+def test_a_known_deviation_says_so_where_its_conditions_hold(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(KNOWN)
+    plan = [of_kind("odd"), of_kind("odd", kept=0.1), of_kind("even"), of_kind("odd", seed=1, kept=0.2)]
+    for trial, top1 in zip(plan, [0.5, 0.5, 0.5, 0.99], strict=True):
+        run(ledger, trial, top1)
+    tables = build_tables(ledger, plan, load_references(tmp_path))
+    # the figure is of a network that is not pruned, so only two rows have it
+    assert [row.verdict for row in tables.rows] == [
+        "known deviation",
+        "no published figure",
+        "accuracy lower",
+        "no published figure",
+    ]
+    text = markdown(tables)
+    assert re.search(r"\| known deviation \[2\] +\|", text)
+    assert "[2] Known deviation, accuracy lower: trained for half as long.\n" in text
+    assert "another width" not in text
+    table = pd.read_csv(io.StringIO(csv(tables)))
+    assert table["verdict"][0] == "known deviation, accuracy lower: trained for half as long"
+
+
+@pytest.mark.parametrize(("tops", "verdict"), [([0.96, 0.96], "reproduced"), ([0.5], "running 1 of 2")])
+def test_a_known_deviation_is_one_only_of_a_row_that_falls_short(
+    ledger: Ledger, tmp_path: Path, tops: list[float], verdict: str
+) -> None:
+    (tmp_path / "own.yaml").write_text(KNOWN)
+    plan = [of_kind("odd"), of_kind("odd", seed=1)]
+    for trial, top1 in zip(plan, tops, strict=False):
+        run(ledger, trial, top1)
+    tables = build_tables(ledger, plan, load_references(tmp_path))
+    assert (only_row(tables).verdict, only_row(tables).deviation) == (verdict, "")
+    assert "nown deviation" not in markdown(tables)
+
+
+@pytest.mark.parametrize(
+    ("where", "verdicts"),
+    [
+        ("method.kind: odd", ["known deviation", "known deviation"]),
+        ("prune: exists", ["accuracy lower", "known deviation"]),
+    ],
+)
+def test_a_known_deviation_is_of_pruned_trials_too(
+    ledger: Ledger, tmp_path: Path, where: str, verdicts: list[str]
+) -> None:
+    of_both = KNOWN.replace("method: ttq", "method: ttq\n    options: {prune: any}")
+    (tmp_path / "own.yaml").write_text(of_both.replace("method.kind: odd", where))
+    plan = [of_kind("odd"), of_kind("odd", kept=0.1)]
+    for trial in plan:
+        run(ledger, trial, 0.5)
+    rows = build_tables(ledger, plan, load_references(tmp_path)).rows
+    assert [row.verdict for row in rows] == verdicts
+
+
+def test_a_condition_of_a_known_deviation_that_names_no_setting_is_refused_at_once(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / "own.yaml").write_text(KNOWN.replace("method.kind", "method.kin"))
+    with pytest.raises(UserError, match=r"'method\.kin' is no setting of ttq; .*did you mean 'method\.kind'"):
+        build_tables(ledger, [of_kind("odd")], load_references(tmp_path))
 
 
 def test_reason_stands_below_a_row_that_is_not_available(ledger: Ledger, references: References) -> None:
@@ -757,6 +888,20 @@ VALID = "source: {title: A, venue: B}\nentries:\n  - {network: n, data: d, metho
             "ratio: 2, flag: 2nd, read: x}\n  - {network: n, data: d, method: m, ratio: 3, flag: 2nd, read: y}",
             "more than one entry for .*'n', 'd', 'm'.*'variant'",
         ),
+        (
+            "ratio: 2, flag: 2nd, read: x, known: [{where: {a: 1}}]}",
+            "own.yaml:4: entries.0.known.0.reason: Field required",
+        ),
+        (
+            "ratio: 2, flag: 2nd, read: x, known: [{reason: b, whree: {}}]}",
+            r"known.0.whree is not a known key; allowed: where, reason .*mean 'where'",
+        ),
+        (
+            "ratio: 2, flag: 2nd, read: x, known: [{where: {method: {kind: a}}, reason: b}]}",
+            "known.0.where: write 'method' with dots: method.kind",
+        ),
+        ("ratio: 2, variant: a, flag: 2nd, read: x, known: [{reason: b}]}", "entries.0: 'known' is of a figure beside"),
+        ("available: false, reason: a, known: [{reason: b}]}", "entries.0: 'known' is of a figure beside"),
     ],
 )
 def test_reference_files_are_read_strictly(tmp_path: Path, rest: str, complaint: str) -> None:
@@ -820,7 +965,7 @@ def test_csv_has_plain_numbers_and_the_trials(ledger: Ledger, references: Refere
     assert [row["kept"], row["fixed_bits_per_weight"], row["bits_per_weight"]] == [100, 3.48, 3.18]
     assert [row["code_bits"], row["file_bytes"], row["ratio_choi"]] == [1.7, 600, 8.2]
     assert [row["coder_fixed"], row["coder_huffman"], row["coder_adaptive"]] == [2.0, 1.72, 1.7]
-    assert row["verdict"] == "accuracy lower"
+    assert row["verdict"] == "running 1 of 2"
     assert row["trials"].split() == [trial.id for trial in plan]
     assert pd.isna(row["error_std"])
 

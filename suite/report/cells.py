@@ -7,14 +7,13 @@ from typing import Any
 import pandas as pd
 
 from suite.report.label import in_words
+from suite.report.number import NOTHING
+from suite.report.number import number as _number
 from suite.report.reference import Entry, Published
 from suite.report.spread import Spread
 from suite.report.table import FULL_PRECISION, Block, Row, Tables
 from suite.report.titles import METHODS
-from suite.report.verdict import EXPLAINED
-
-NOTHING = "–"
-MISSING = "missing"
+from suite.report.verdict import EXPLAINED, MISSING
 
 _SIZES = (
     "Bits are per weight of the quantized layers, pruned ones included. Bits/weight, index: every weight has an index of fixed "
@@ -51,8 +50,12 @@ def _measured(row: Row, block: Block, numbers: Marks) -> dict[str, str]:
         "n": str(row.done) if row.done == row.planned else f"{row.done} of {row.planned}",
         **_unless_missing(row, figures),
         "Published": _beside(row.published, numbers),
-        **({"Verdict": row.verdict or MISSING} if block.has_figures else {}),
+        **({"Verdict": _verdict(row, numbers)} if block.has_figures else {}),
     }
+
+
+def _verdict(row: Row, numbers: Marks) -> str:
+    return f"{row.verdict} [{numbers[row.deviation_note]}]" if row.deviation else row.verdict
 
 
 def _unless_missing(row: Row, figures: dict[str, str]) -> dict[str, str]:
@@ -137,15 +140,6 @@ def _spread(spread: Spread | None, pattern: str) -> str:
         return NOTHING
     mean = _number(spread.mean, pattern)
     return mean if spread.std is None else f"{mean} ± {spread.std:.2f}"
-
-
-def _number(value: float | None, pattern: str) -> str:
-    """With a true minus sign, and without a sign if it rounds to zero."""
-    if value is None:
-        return NOTHING
-    text = pattern.format(value)
-    is_zero = not any(digit in text for digit in "123456789")
-    return text.lstrip("+-") if is_zero else text.replace("-", "−")
 
 
 def remark(block: Block) -> str:

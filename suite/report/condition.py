@@ -29,7 +29,7 @@ def _holds(name: str, wanted: Any, settings: Mapping[str, Any]) -> bool:
         return _is_set(name, settings) is (wanted == "exists")
     if name not in settings and not _is_part_of_none(name, settings):
         raise UserError(
-            f"published figure: options: {name!r} is no setting of {settings.get('method.name')}{choices(name, settings)}"
+            f"published figure: {name!r} is no setting of {settings.get('method.name')}{choices(name, settings)}"
         )
     value = settings.get(name)
     return value in wanted if isinstance(wanted, (list, tuple)) else bool(value == wanted)

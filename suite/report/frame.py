@@ -11,6 +11,7 @@ import pandas as pd
 from suite.config import NOT_IDENTITY, dotted
 from suite.errors import UserError
 from suite.ledger import Ledger, State, Work
+from suite.report.label import row_labels
 
 IDENTITY = [
     "id",
@@ -24,6 +25,7 @@ IDENTITY = [
     "bits",
     "seed",
     "configuration",
+    "row",
 ]
 ACCURACY = ["baseline_top1", "baseline_top5", "start_top1", "kept", "top1", "top5", "error", "delta"]
 PACKED = [
@@ -52,7 +54,8 @@ HISTORY = ["attempts", "dirty", "commit", "warning"]
 COLUMNS = [*IDENTITY, *ACCURACY, *SIZE, "coders", *COST, *HISTORY]
 
 UNREADABLE = "unreadable"  # the state of a trial whose folder cannot be read: it counts as missing
-_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OSError, UserError)  # what reading such a folder raises
+# what reading such a folder raises
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, UserError)
 
 
 class PlannedTrial(Protocol):
@@ -80,43 +83,11 @@ class PlannedTrial(Protocol):
 
 
 def tidy(ledger: Ledger, planned: Sequence[PlannedTrial]) -> pd.DataFrame:
-    """One row per planned trial, in the order of the plan.
-
-    Documented columns; figures are NaN while a trial has no result:
-
-    id, label, title     of the trial; `title` is its method's name in print
-    as_published         False for an ablation, which has no published figure
-    state                of the ledger (new, running, done, failed, lost), or "unreadable"
-    network, data        identifiers
-    method, bits, seed   identifier, bits of an index (missing where the method has no such option), seed
-    configuration        every setting that decides the outcome, but no seeds, as JSON; the same for all trials of a table's row
-    baseline_top1        accuracy of the trial's own full-precision baseline, %; `baseline_top5` likewise
-    start_top1           accuracy of the network that the method began from, %: the baseline's, or its pruned form's
-    kept                 weights of that network that are not pruned, % of all that could be; 100 without pruning
-    top1, top5           accuracy of the quantized network, %
-    error                top-1 error of the quantized network, %
-    delta                top1 - baseline_top1, points
-    weights              how many weights the quantized layers have; `live` of them are not pruned, `nonzero` are not 0
-    full_bits            the whole network at 32 bits a number
-    file_bits            the real file, everything included
-    ratio                full_bits / file_bits
-    bits_per_weight      of the quantized layers, as the file has them
-    code_bits            indices as the file has them; `index_bits` at a fixed width, `entropy_bits` at their entropy
-    codebook_bits        centres; `position_bits` where the live weights are; `side_bits` all else of quantized layers; in the file
-    other_bits           what is not quantized, in the file
-    fixed_*              bits_per_weight and ratio with indices of a fixed width for every weight, no entropy coding
-    ratio_*              ratio as Deep Compression (Han et al. 2016) and Choi et al. 2017 count it
-    values               distinct values of the layer that has the most; missing for a network without quantized layers
-    coders               bits of the indices under every coder that was tried, as JSON
-    *_seconds            wall, cpu and gpu time over all attempts
-    attempts             attempts so far
-    dirty, commit        whether any attempt behind the result ran from uncommitted code, and the commits it ran from
-    warning              why the folder could not be read, "" if it could
-    method.<option>, ... every other setting, by its path in the configuration
-    """
+    """One row per planned trial, in the order of the plan. `suite.load` documents the columns."""
     rows = [_row(ledger.trial(trial.id), trial) for trial in planned]
     settings = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *settings], dtype=object)
+    frame["row"] = frame["configuration"].map(_labels(frame))
     numbers = dict.fromkeys([*ACCURACY, *SIZE, *COST], "float64")
     return frame.astype({**numbers, "bits": "Int64", "seed": "Int64", "attempts": "Int64"})
 
@@ -135,6 +106,16 @@ def _row(work: Work, trial: PlannedTrial) -> dict[str, Any]:
     return {**identity, **settings, **_seen(work)}
 
 
+def _labels(frame: pd.DataFrame) -> dict[str, str]:
+    """What tells each configuration from the others of its network and data: one table's."""
+    labels: dict[str, str] = {}
+    for _, block in frame.drop_duplicates("configuration").groupby(["network", "data"], sort=False):
+        configurations = [str(configuration) for configuration in block["configuration"]]
+        texts = row_labels(list(block["title"]), [json.loads(configuration) for configuration in configurations])
+        labels |= dict(zip(configurations, texts, strict=True))
+    return labels
+
+
 def _is_shared(name: str) -> bool:
     """Whether trials of one row have this setting in common: not a seed, and not one without influence on the outcome."""
     return name.rpartition(".")[2] != "seed" and name.partition(".")[0] not in NOT_IDENTITY
@@ -147,10 +128,14 @@ def _seen(work: Work) -> dict[str, Any]:
         result = work.result() if state is State.DONE else None
         figures = _figures(work, result) if result is not None else {}
         return {"state": str(state), "attempts": len(work.attempts()), "warning": "", **figures}
-    except _DAMAGED as error:
-        # Without the absolute path, which differs between machines and would show up as a change of the tables.
-        text = str(error).replace(f"{work.path}/", "")
-        return {"state": UNREADABLE, "warning": f"{work.id} counts as missing: {type(error).__name__}: {text}"}
+    except DAMAGED as error:
+        return {"state": UNREADABLE, "warning": complaint(work, error)}
+
+
+def complaint(work: Work, error: Exception) -> str:
+    """Without the absolute path, which differs between machines and would show up as a change of the tables."""
+    text = str(error).replace(f"{work.path}/", "")
+    return f"{work.id} counts as missing: {type(error).__name__}: {text}"
 
 
 def _figures(work: Work, result: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from suite.errors import UserError, choices
 from suite.report.condition import Options, meets
@@ -49,13 +50,36 @@ class Source(_Strict):
         return (f"{self.authors}: " if self.authors else "") + ", ".join(part for part in parts if part)
 
 
+def _dotted(conditions: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError if one of them is nested."""
+    for name, wanted in conditions.items():
+        if isinstance(wanted, dict):
+            raise ValueError(f"write {name!r} with dots: {name}.{next(iter(wanted), 'option')}")
+    return conditions
+
+
+class Known(_Strict):
+    """Why trials fall short of a figure: a verdict outside the tolerance becomes a known deviation with this reason.
+
+    `where` are conditions on a trial's settings (see suite.report.condition), on any of them; without conditions all trials
+    are meant that the figure stands beside.
+    """
+
+    where: Annotated[dict[str, Any], AfterValidator(_dotted)] = {}
+    reason: str = Field(min_length=1)
+
+    def holds(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a trial with these settings (dotted) is meant. Raises `UserError` if one of the conditions names no setting."""
+        return meets({"prune": "any", **self.where}, settings)
+
+
 class Entry(_Strict):
     """One published result. Errors in %, `delta` in points of accuracy (negative: worse than full precision), `ratio` in sizes.
 
     Without `bits` it stands for every width that has no entry of its own. `options` are conditions on a trial's settings (see
     suite.report.condition): dotted names with the value, a list of values, or `exists`, `absent`, `any`; `prune` is `absent`
     unless they say otherwise. With a `variant` it is another experiment than a trial of that method, so it is listed but
-    never put into a trial's row.
+    never put into a trial's row. `known` are deviations with their reasons; the first that holds counts.
     """
 
     network: str
@@ -75,6 +99,7 @@ class Entry(_Strict):
     note: str = ""
     available: bool = True
     reason: str = ""
+    known: tuple[Known, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str, int | None, str]:
@@ -83,9 +108,7 @@ class Entry(_Strict):
     @field_validator("options")
     @classmethod
     def _are_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
-        for name, wanted in options.items():
-            if isinstance(wanted, dict):
-                raise ValueError(f"write {name!r} with dots: {name}.{next(iter(wanted), 'option')}")
+        for name in _dotted(options):
             if name.partition(".")[0] in _NOT_OPTIONS or name in ("method.name", "method.bits"):
                 raise ValueError(
                     f"{name!r} has a key of its own; options are other settings, such as method.kind or prune"
@@ -100,6 +123,14 @@ class Entry(_Strict):
             raise ValueError("needs a figure, its 'flag' (SEEN, 2nd) and where it was 'read'; or 'available: false'")
         if not self.available and (has_figure or not self.reason):
             raise ValueError("'available: false' needs a 'reason' and no figures")
+        return self
+
+    @model_validator(mode="after")
+    def _has_rows_that_deviate(self) -> Self:
+        if self.known and (self.variant or not self.available):
+            raise ValueError(
+                "'known' is of a figure beside trials; an entry with a 'variant' or without figure has none"
+            )
         return self
 
     @model_validator(mode="after")
@@ -130,6 +161,10 @@ class Published:
         if entry.delta is not None or entry.top1_error is None or entry.full_top1_error is None:
             return entry.delta
         return entry.full_top1_error - entry.top1_error
+
+    def known_deviation(self, settings: Mapping[str, Any]) -> str:
+        """Why a trial with these settings (dotted) falls short of the figure, "" if no reason is known."""
+        return next((known.reason for known in self.entry.known if known.holds(settings)), "")
 
     def without_errors(self) -> Published | None:
         """What compares with trials on other data: the difference to full precision and the ratio; None if neither is known."""
@@ -228,6 +263,6 @@ def _complaint(error: Any) -> str:
 
 
 def _keys(location: Location) -> list[str]:
-    models: dict[int | str, type[BaseModel]] = {"source": Source, "entries": Entry}
-    model = models[location[0]] if len(location) > 1 else Reference
-    return list(model.model_fields)
+    models: dict[int | str, type[BaseModel]] = {"source": Source, "entries": Entry, "known": Known}
+    inner = [models[step] for step in location[:-1] if step in models]
+    return list((inner[-1] if inner else Reference).model_fields)

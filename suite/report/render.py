@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +15,8 @@ from rich.text import Text
 
 from suite.files import write_atomic
 from suite.report import cells
-from suite.report.page import TEMPLATE
+from suite.report.page import page
+from suite.report.parts import WORDS, parts_of
 from suite.report.reference import Published
 from suite.report.sizes import Sizes
 from suite.report.spread import Spread
@@ -49,12 +48,12 @@ def print_tables(tables: Tables, console: Console) -> None:
         for grid in _grids(frame, title, console.width):
             console.print(grid)
 
-    for part in _parts(tables):
-        show(part.measured, part.block.title)
+    for part in parts_of(tables):
+        show(part.measured.frame, part.block.title)
         if part.remark:
             console.print(Text(part.remark))
-        for title, frame in part.further:
-            show(frame, title)
+        for grid in part.further:
+            show(grid.frame, grid.title)
     for line in _lines(tables):
         console.print(Text(line, style="dim"))
 
@@ -88,7 +87,7 @@ def _grid(frame: pd.DataFrame, title: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     for name in frame.columns:
-        words, width = name in _LEFT, _least_width(frame, name)
+        words, width = name in WORDS, _least_width(frame, name)
         grid.add_column(
             _heading(name), justify="left" if words else "right", min_width=width, max_width=None if words else width
         )
@@ -103,39 +102,39 @@ def _heading(name: str) -> Text:
 
 def _least_width(frame: pd.DataFrame, name: str) -> int:
     """Of a column in characters: figures never break, words between each other."""
-    whole = " ".join(frame[name]).split() if name in _LEFT else [*frame[name]]
+    whole = " ".join(frame[name]).split() if name in WORDS else [*frame[name]]
     return max(len(part) for part in [*whole, *_heading(name).plain.split()])
 
 
 def markdown(tables: Tables) -> str:
     """GitHub's dialect."""
     parts = [f"# {tables.sweep}"]
-    for part in _parts(tables):
-        parts += [f"## {part.block.title}", _pipes(part.measured), part.remark]
-        for title, frame in part.further:
-            parts += [title, _pipes(frame)]
+    for part in parts_of(tables):
+        parts += [f"## {part.block.title}", _pipes(part.measured.frame), part.remark]
+        for grid in part.further:
+            parts += [grid.title, _pipes(grid.frame)]
     return "\n\n".join(part for part in [*parts, *_lines(tables)] if part) + "\n"
 
 
 def _pipes(frame: pd.DataFrame) -> str:
     safe = frame.map(lambda cell: cell.replace("|", r"\|"))
-    align = ["left" if name in _LEFT else "right" for name in frame.columns]
+    align = ["left" if name in WORDS else "right" for name in frame.columns]
     return str(safe.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
 
 
 def latex(tables: Tables) -> str:
     """Floats for a document that loads `booktabs`."""
     parts: list[str] = []
-    for part in _parts(tables):
-        parts += [_float(part.measured, part.block.title), _tex(part.remark)]
-        parts += [_float(frame, title) for title, frame in part.further]
+    for part in parts_of(tables):
+        parts += [_float(part.measured.frame, part.block.title), _tex(part.remark)]
+        parts += [_float(grid.frame, grid.title) for grid in part.further]
     notes = [r"\noindent " + _tex(line) + r"\par" for line in _lines(tables)]
     return "\n\n".join(part for part in [*parts, *notes] if part) + "\n"
 
 
 def _float(frame: pd.DataFrame, title: str) -> str:
     styler = frame.style.hide(axis="index").format(_tex).format_index(_tex, axis=1)
-    columns = "".join("l" if name in _LEFT else "r" for name in frame.columns)
+    columns = "".join("l" if name in WORDS else "r" for name in frame.columns)
     return styler.to_latex(hrules=True, column_format=columns, position_float="centering", caption=_tex(title)).strip()
 
 
@@ -145,19 +144,14 @@ def _tex(text: object) -> str:
 
 def html(tables: Tables) -> str:
     """A page that needs nothing else; every row opens to the trials behind it."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    template = environment.from_string(TEMPLATE)
-    return template.render(
-        tables=tables, parts=list(_parts(tables)), words=_LEFT, rows=_rows, footer=cells.footer(tables)
-    )
-
-
-def _rows(part: _Part) -> Iterator[tuple[Row, list[str]]]:
-    return zip(part.block.rows, part.measured.to_numpy().tolist(), strict=True)
+    return page("tables.html", tables=tables, parts=list(parts_of(tables)), footer=cells.footer(tables))
 
 
 def csv(tables: Tables) -> str:
-    """A line per configuration: plain numbers, %, points, bits per weight, and the ids of the trials behind them."""
+    """A line per configuration: plain numbers, %, points, bits per weight, and the ids of the trials behind them.
+
+    `delta_low` and `delta_high` are the interval of the mean Δ, see `suite.report.spread.Interval`.
+    """
     coders = list(dict.fromkeys(name for row in tables.rows for name in row.sizes.coders))
     frame = pd.DataFrame([_record(block, row, coders) for block in tables.blocks for row in block.rows])
     return frame.astype({"bits": "Int64"}).to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -175,6 +169,8 @@ def _record(block: Block, row: Row, coders: list[str]) -> dict[str, Any]:
         **_numbers("top1", row.top1),
         **_numbers("error", row.error),
         **_numbers("delta", row.delta),
+        "delta_low": row.delta_interval.low if row.delta_interval else None,
+        "delta_high": row.delta_interval.high if row.delta_interval else None,
         **_numbers("top5_error", row.top5_error),
         "kept": row.kept,
         "fixed_bits_per_weight": row.fixed_bits_per_weight,
@@ -183,7 +179,7 @@ def _record(block: Block, row: Row, coders: list[str]) -> dict[str, Any]:
         **_sizes(row.sizes),
         **{f"coder_{name}": row.sizes.coders.get(name) for name in coders},
         **_published(row.published),
-        "verdict": row.verdict,
+        "verdict": f"{row.verdict}, {row.deviation}" if row.deviation else row.verdict,
         "trials": " ".join(row.trials),
     }
 
@@ -213,30 +209,6 @@ def _published(published: Published | None) -> dict[str, Any]:
 
 def _numbers(name: str, spread: Spread | None) -> dict[str, float | None]:
     return {f"{name}_mean": spread.mean if spread else None, f"{name}_std": spread.std if spread else None}
-
-
-_LEFT = {"Method", "Source", "Verdict"}  # columns of words; all others are numbers
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What is printed of a block."""
-
-    block: Block
-    measured: pd.DataFrame
-    remark: str
-    further: list[tuple[str, pd.DataFrame]]  # titles and tables, none of them empty
-
-
-def _parts(tables: Tables) -> Iterator[_Part]:
-    numbers = cells.marks(tables)
-    for block in tables.blocks:
-        more = {
-            f"Sizes: {block.title}": cells.sizes(block),
-            f"Published: {block.published_title}": cells.published(block, numbers),
-        }
-        further = [(title, frame) for title, frame in more.items() if not frame.empty]
-        yield _Part(block, cells.measured(block, numbers), cells.remark(block), further)
 
 
 def _lines(tables: Tables) -> list[str]:

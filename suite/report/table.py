@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import pandas as pd
 
 from suite.errors import UserError
 from suite.ledger import Ledger, State
 from suite.report.frame import PlannedTrial, tidy
-from suite.report.label import row_labels
 from suite.report.reference import STANDS_FOR, Published, References
 from suite.report.sizes import Sizes
-from suite.report.spread import Spread, mean
+from suite.report.spread import Interval, Spread, mean
 from suite.report.titles import DATA, NETWORKS
-from suite.report.verdict import judge
+from suite.report.verdict import KNOWN, MISSING, OUTSIDE, RUNNING, judge
 
 FULL_PRECISION = "full"
 _MANY_CLASSES = {"imagenet", "cifar100"}  # top-5 says something only there
@@ -33,6 +33,7 @@ class Row:
     top1: Spread | None
     error: Spread | None
     delta: Spread | None  # over the differences of each trial to its own baseline
+    delta_interval: Interval | None  # None for fewer than 3
     top5_error: Spread | None
     pruned: bool
     kept: float | None  # % of the weights that are not pruned
@@ -41,7 +42,8 @@ class Row:
     ratio: float | None  # whole network at 32 bits / real file
     sizes: Sizes
     published: Published | None
-    verdict: str | None  # None while nothing is done
+    verdict: str  # see suite.report.verdict
+    deviation: str  # what is outside the tolerance, and the reason, where the verdict is a known deviation; else ""
 
     @property
     def done(self) -> int:
@@ -50,6 +52,15 @@ class Row:
     @property
     def planned(self) -> int:
         return len(self.trials)
+
+    @property
+    def footnotes(self) -> list[str]:
+        published = [self.published.footnote] if self.published else []
+        return [*published, *([self.deviation_note] if self.deviation else [])]
+
+    @property
+    def deviation_note(self) -> str:
+        return f"Known deviation, {self.deviation}."
 
 
 @dataclass(frozen=True)
@@ -99,8 +110,12 @@ class Tables:
     @property
     def footnotes(self) -> list[str]:
         """In the order in which they are first used; [1] is the first."""
-        shown = [p for block in self.blocks for p in [*(row.published for row in block.rows), *block.published]]
-        return list(dict.fromkeys(p.footnote for p in shown if p is not None))
+        shown = [
+            note
+            for block in self.blocks
+            for note in chain(*(row.footnotes for row in block.rows), (p.footnote for p in block.published))
+        ]
+        return list(dict.fromkeys(shown))
 
 
 def build_tables(
@@ -129,36 +144,39 @@ def build_tables(
 
 def _block(frame: pd.DataFrame, references: References, networks: Mapping[str, str], data: Mapping[str, str]) -> Block:
     network, name = str(frame["network"].iloc[0]), str(frame["data"].iloc[0])
-    groups = [group for _, group in frame.groupby("configuration", sort=False)]
-    first = [group.iloc[0] for group in groups]
-    labels = row_labels([row["title"] for row in first], [json.loads(row["configuration"]) for row in first])
     published_data = STANDS_FOR.get(name, name)
     return Block(
         network=network,
         data=name,
         title=f"{networks.get(network, network)} on {data.get(name, name)}",
         published_title=f"{networks.get(network, network)} on {data.get(published_data, published_data)}",
-        rows=tuple(_summary(label, group, references) for label, group in zip(labels, groups, strict=True)),
+        rows=tuple(_summary(group, references) for _, group in frame.groupby("configuration", sort=False)),
         published=references.on(network, name),
     )
 
 
-def _summary(label: str, group: pd.DataFrame, references: References) -> Row:
+def _summary(group: pd.DataFrame, references: References) -> Row:
     network, data, method = (str(group[name].iloc[0]) for name in ("network", "data", "method"))
     bits = None if pd.isna(group["bits"].iloc[0]) else int(group["bits"].iloc[0])
     settings = json.loads(group["configuration"].iloc[0])
     pruned = any(name.startswith("prune.") for name in settings)
     error, ratio = Spread.of(group["error"]), mean(group["ratio"])
-    delta = None if method == FULL_PRECISION and not pruned else Spread.of(group["delta"])
+    is_baseline = method == FULL_PRECISION and not pruned
+    delta = None if is_baseline else Spread.of(group["delta"])
     published = references.find(network, data, method, bits, settings) if group["as_published"].all() else None
+    left = _incomplete(group)
+    judged = judge(error, delta, ratio, published, same_data=data not in STANDS_FOR) if error and not left else left
+    known = published.known_deviation(settings) if published else ""
+    is_known = bool(known) and judged in OUTSIDE
     return Row(
-        label=label,
+        label=str(group["row"].iloc[0]),
         method=method,
         bits=32 if method == FULL_PRECISION else bits,
         trials=dict(zip(group["id"], group["state"], strict=True)),
         top1=Spread.of(group["top1"]),
         error=error,
         delta=delta,
+        delta_interval=None if is_baseline else Interval.of(group["delta"]),
         top5_error=Spread.of(100 - group["top5"]),
         pruned=pruned,
         kept=mean(group["kept"]),
@@ -167,5 +185,14 @@ def _summary(label: str, group: pd.DataFrame, references: References) -> Row:
         ratio=ratio,
         sizes=Sizes.of(group),
         published=published,
-        verdict=judge(error, delta, ratio, published, same_data=data not in STANDS_FOR) if error else None,
+        verdict=KNOWN if is_known else judged,
+        deviation=f"{judged}: {known}" if is_known else "",
     )
+
+
+def _incomplete(group: pd.DataFrame) -> str:
+    """The verdict while trials are still to come, "" if none is."""
+    done, planned = int((group["state"] == State.DONE).sum()), len(group)
+    if done == planned:
+        return ""
+    return f"{RUNNING} {done} of {planned}" if done else MISSING

@@ -9,9 +9,12 @@ POINTS = 0.2  # of accuracy that a row may be behind, or 2 standard deviations o
 DEVIATIONS = 2
 DECIMALS = 6  # of points: a difference of 0.2 is one even if binary fractions make it 0.2000000000000018
 
+MISSING, RUNNING = "missing", "running"
 NO_FIGURE, DIFFERS = "no published figure", "differs in data"
 REPRODUCED, BETTER = "reproduced", "better"
 ACCURACY, RATIO, BOTH = "accuracy lower", "ratio lower", "accuracy and ratio lower"
+OUTSIDE = (ACCURACY, RATIO, BOTH)  # of what is allowed
+KNOWN = "known deviation"
 
 EXPLAINED = (
     f"Verdict: reproduced if Δ is at most {POINTS:g} points (or {DEVIATIONS} standard deviations of ours, if that is more) "
@@ -24,7 +27,7 @@ EXPLAINED = (
 def judge(
     error: Spread, delta: Spread | None, ratio: float | None, published: Published | None, *, same_data: bool
 ) -> str:
-    """The verdict on a row: one of the words above.
+    """The verdict on a complete row: one of the words above.
 
     Args:
         error: top-1 error, %.
