@@ -108,7 +108,10 @@ def _snap(session: Session, net: Net, stages: int) -> None:
         metrics = asdict(session.evaluate())
     frozen = frozen_fraction(session.layers)
     facts = {"stage": position.stage + 1, "frozen": frozen}
-    session.attempt.emit("snap", stages=stages, step=position.step, **facts, **metrics, **decision)
+    by_layer = {name: frozen_fraction({name: layer}) for name, layer in session.layers.items()}
+    session.attempt.emit(
+        "snap", stages=stages, step=position.step, **facts, frozen_by_layer=by_layer, **metrics, **decision
+    )
     session.attempt.say(
         f"stage {position.stage + 1} of {stages}: {frozen:.1%} of the weights are frozen, top-1 {metrics['top1']:.2%}"
     )

@@ -35,7 +35,7 @@ TrackingUri = Annotated[
     str | None,
     typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow; default: SQLite below the root."),
 ]
-RUNS, DATA, TABLES = Path("results/runs"), Path("data"), Path("results/tables")
+RUNS, DATA, TABLES, FIGURES = Path("results/runs"), Path("data"), Path("results/tables"), Path("results/figures")
 TABLES_HELP = "Where the tables go; default: results/tables, or tables below another --root."
 INTERRUPTED = 130  # exit code
 

@@ -1,0 +1,73 @@
+"""All figures of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from suite.errors import UserError
+from suite.ledger import Ledger
+from suite.report.figures import breakdown, course, frozen, histograms, sensitivity, tradeoff
+from suite.report.figures.drawn import Absent, Drawn
+from suite.report.figures.scene import Scene
+from suite.report.figures.style import house_style
+from suite.report.frame import PlannedTrial, tidy
+from suite.report.reference import References
+from suite.report.table import Tables, build_tables
+
+KINDS: tuple[Callable[[Scene], Iterator[Drawn | Absent]], ...] = (
+    tradeoff.draw,
+    breakdown.draw,
+    course.draw,
+    histograms.draw,
+    frozen.draw,
+    sensitivity.draw,
+)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All figures of a sweep, or why they are not; each is drawn when its turn comes."""
+
+    ledger: Ledger
+    tables: Tables
+    frame: pd.DataFrame  # `tidy`, by trial id
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """About trials whose folders cannot be read: they count as missing."""
+        return self.tables.warnings
+
+    def __iter__(self) -> Iterator[Drawn | Absent]:
+        """Network by network. A figure's own warnings name what it lacks."""
+        for block in self.tables.blocks:
+            scene = Scene(self.ledger, block, self.frame)
+            for draw in KINDS:
+                with house_style():
+                    outcomes = list(draw(scene))
+                yield from (self._without_root(outcome) for outcome in outcomes)
+
+    def _without_root(self, outcome: Drawn | Absent) -> Drawn | Absent:
+        """Warnings without the absolute path, which differs between machines."""
+        return replace(outcome, warnings=tuple(text.replace(f"{self.ledger.root}/", "") for text in outcome.warnings))
+
+
+def outcomes(ledger: Ledger, planned: Sequence[PlannedTrial]) -> Gallery:
+    """The figures of a sweep as its ledger stands now.
+
+    Raises `UserError` if nothing is planned.
+    """
+    if not planned:
+        raise UserError(f"sweep {ledger.sweep} plans no trials, so it has no figures")
+    tables = build_tables(ledger, planned, References(()))
+    return Gallery(ledger, tables, tidy(ledger, planned).set_index("id"))
+
+
+def figures_of(ledger: Ledger, planned: Sequence[PlannedTrial]) -> Iterator[Drawn]:
+    """Those of them that can be drawn.
+
+    Raises `UserError` if nothing is planned.
+    """
+    return (outcome for outcome in outcomes(ledger, planned) if isinstance(outcome, Drawn))
