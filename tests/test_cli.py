@@ -41,8 +41,10 @@ WITH_SWEEP = [
     "sync",
     "ui",
     "tables",
+    "figures",
+    "report",
 ]
-COMMANDS = [*WITH_SWEEP, "schema", "colors"]
+COMMANDS = [*WITH_SWEEP, "pack", "unpack", "verify", "inspect", "schema", "colors"]
 
 
 @pytest.fixture(scope="module")

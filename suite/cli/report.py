@@ -1,0 +1,31 @@
+"""`slq report`: a sweep as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from suite.cli.app import RUNS, Root, SweepFile, open_sweep, out
+
+REPORTS = Path("results/reports")
+
+
+def report(
+    sweep_file: SweepFile,
+    root: Root = RUNS,
+    target: Annotated[
+        Path | None,
+        typer.Option("--out", help="The page; default: results/reports/NAME.html, or reports/ below another --root."),
+    ] = None,
+) -> None:
+    """Make one HTML page of the sweep that works offline: tables, figures, trials, failures, cost, provenance."""
+    from suite.report import load_references
+    from suite.report.web import write_report
+
+    sweep, ledger = open_sweep(sweep_file, root)
+    usual = REPORTS if ledger.root == RUNS.resolve() else ledger.root / "reports"
+    page = target or usual / f"{sweep.name}.html"
+    write_report(sweep, sweep_file, ledger, RUNS, load_references(), page)
+    out.print(f"report   {page}", soft_wrap=True)

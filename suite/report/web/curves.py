@@ -1,0 +1,149 @@
+"""Training loss and test accuracy over the steps of a trial, with the moments at which weights were quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from suite.ledger import Event, Ledger
+from suite.report.figures.scene import events_of, full_name, read_each, selection
+from suite.report.table import FULL_PRECISION, Block, Row
+from suite.report.web.paths import Shorten
+from suite.report.web.plot import Plot, Trace, axis, layout, look_of
+
+MOST_ROWS = 14  # curves that an eye can follow
+MOST_POINTS = 250  # of a curve
+DASHES = {1: "dot", 2: "dot", 3: "dash", 4: "dashdot"}  # by width in bits; others are solid
+TICKS = [float(f"{digit}e{power}") for power in range(-4, 4) for digit in (1, 2, 5)]  # of losses
+EVALUATIONS = ("baseline", "snap", "eval", "final")
+
+
+@dataclass(frozen=True)
+class Course:
+    """Of one trial; `training` are losses, `accuracy` evaluations on the test images, in the order they were made."""
+
+    trial: str
+    training: list[Event]
+    accuracy: list[Event]
+
+
+def curves(number_of_block: int, block: Block, ledger: Ledger, shorten: Shorten) -> Iterator[Plot]:
+    """One figure, none while nothing has been trained."""
+    quantized = [row for row in block.rows if row.method != FULL_PRECISION]
+    found, warnings = read_each(quantized, lambda row: _course(row, ledger))
+    rows, how = selection([row for row, _ in found], MOST_ROWS)
+    courses = [(row, course) for row, course in found if any(row is each for each in rows)]
+    if not courses:
+        return
+    thinned = max(len(course.training) for _, course in courses) > MOST_POINTS
+    thin = f" Of long curves only {MOST_POINTS} losses are drawn." if thinned else ""
+    last = "; ".join(f"{full_name(row)} {_percent(course.accuracy[-1])}" for row, course in courses if course.accuracy)
+    yield Plot(
+        id=f"plot-{number_of_block}-curves",
+        title=f"{block.title}: loss and accuracy over the training steps",
+        caption="One trial per configuration, the first that has been re-trained (n = 1); top: loss of the training batches, "
+        f"bottom: accuracy on the test images. Crosses: weights were quantized.{how}{thin}"
+        + "".join(f" {shorten(warning)}" for warning in warnings),
+        alt=f"Training loss and test accuracy over training steps. Last accuracy: {last}.",
+        traces=[trace for row, course in courses for trace in _traces(row, course)],
+        layout=layout(
+            660,
+            showlegend=True,
+            legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
+            xaxis=axis("Training step of the trial", anchor="y2"),
+            yaxis=axis("Training loss", type="log", tickvals=TICKS, tickformat="~g", domain=[0.55, 1]),
+            yaxis2=axis("Test top-1 accuracy, %", domain=[0, 0.47]),
+        ),
+        is_wide=True,
+    )
+
+
+def _course(row: Row, ledger: Ledger) -> Course | None:
+    for identity in row.trials:
+        events = events_of(ledger.trial(identity))
+        training = [event for event in events if event["event"] == "train"]
+        if training:
+            return Course(identity, training, [event for event in events if event["event"] in EVALUATIONS])
+    return None
+
+
+def _traces(row: Row, course: Course) -> Iterator[Trace]:
+    name, training = full_name(row), _thin(course.training)
+    base = {
+        "type": "scatter",
+        "name": name,
+        "meta": {"method": row.method},
+        "legendgroup": f"{name}, {course.trial}",
+        "line": {"color": look_of(row.method).colour, "width": 1.5, "dash": DASHES.get(row.bits or 0, "solid")},
+    }
+    losses = [_shorter(event["loss"]) for event in training]
+    yield {
+        **base,
+        "mode": "lines",
+        "x": [event["step"] for event in training],
+        "y": losses,
+        "customdata": [[f"#trial-{course.trial}"]] * len(training),
+        "hovertemplate": f"{name}<br>step %{{x}}, training loss %{{y}}<extra></extra>",
+        "showlegend": False,
+    }
+    yield {
+        **base,
+        "mode": "lines+markers",
+        "yaxis": "y2",
+        "x": [event.get("step", 0) for event in course.accuracy],
+        "y": [_shorter(100 * event["top1"]) for event in course.accuracy],
+        "marker": {
+            "color": look_of(row.method).colour,
+            "symbol": ["x" if event["event"] == "snap" else "circle" for event in course.accuracy],
+            "size": [8 if event["event"] == "snap" else 4 for event in course.accuracy],
+        },
+        "customdata": [[f"#trial-{course.trial}", _happened(event)] for event in course.accuracy],
+        "hovertemplate": f"{name}<br>step %{{x}}, %{{customdata[1]}}: top-1 %{{y}} %<extra></extra>",
+    }
+    yield _quantizations(base, course)
+
+
+def _quantizations(base: Trace, course: Course) -> Trace:
+    """On the loss: a cross at the first loss after each, as far as training went on."""
+    found = [(snap, _next(snap, course.training)) for snap in course.accuracy if snap["event"] == "snap"]
+    marked = [(snap, train) for snap, train in found if train is not None]
+    return {
+        **base,
+        "mode": "markers",
+        "x": [train["step"] for _, train in marked],
+        "y": [_shorter(train["loss"]) for _, train in marked],
+        "marker": {"color": base["line"]["color"], "symbol": "x", "size": 8},
+        "customdata": [[f"#trial-{course.trial}", _happened(snap)] for snap, _ in marked],
+        "hovertemplate": f"{base['name']}<br>%{{customdata[1]}}<extra></extra>",
+        "showlegend": False,
+    }
+
+
+def _next(snap: Event, training: Iterable[Event]) -> Event | None:
+    return next((train for train in training if train["step"] > snap["step"]), None)
+
+
+def _thin(events: Sequence[Event]) -> Sequence[Event]:
+    return events[:: -(-len(events) // MOST_POINTS)] if events else events
+
+
+def _happened(event: Event) -> str:
+    match event["event"]:
+        case "snap":
+            return f"stage {event['stage']} of {event['stages']} quantized, {100 * event['frozen']:.0f} % frozen"
+        case "eval":
+            return f"after re-training of stage {event['stage']} of {event['stages']}"
+        case "final":
+            return "the finished network"
+        case _:
+            return "full precision"
+
+
+def _percent(event: Event) -> str:
+    return f"{100 * event['top1']:.2f} %"
+
+
+def _shorter(value: Any) -> float:
+    """Five significant digits: more cannot be seen and would make the page larger."""
+    return float(f"{float(value):.5g}")

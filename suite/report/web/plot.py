@@ -1,0 +1,109 @@
+"""Interactive figures: what plotly.js draws, as plain data.
+
+Plotly, since hovering, zooming, toggling and saving pictures work in it without code of ours, and its Python package carries the
+script, so that a page needs no network. Traces and layouts are plain dictionaries of its schema: its classes would take a second to
+import and change nothing.
+
+A trace's `meta.method` is what the page's boxes show and hide; the first item of a point's `customdata` is where a click leads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from suite.report.figures.style import LOOKS, Look
+from suite.report.table import Row
+from suite.report.titles import METHODS
+
+Trace = dict[str, Any]
+
+SYMBOLS = {  # matplotlib's marker -> plotly's
+    "_": "line-ew-open",
+    "o": "circle",
+    "^": "triangle-up",
+    "v": "triangle-down",
+    "X": "x",
+    "s": "square",
+    "*": "star",
+    "D": "diamond",
+    "P": "cross",
+}
+SIGNS = {  # the same for the boxes
+    "_": "–",
+    "o": "●",
+    "^": "▲",
+    "v": "▼",
+    "X": "✖",
+    "s": "■",
+    "*": "★",
+    "D": "◆",
+    "P": "✚",
+}
+UNKNOWN = Look("#7f7f7f", "o")  # of a method that has no look of its own
+FONT = {"family": "system-ui, Segoe UI, Roboto, sans-serif", "size": 13}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """`alt` says in a sentence what is seen; `traces` and `layout` are plotly's."""
+
+    id: str
+    title: str
+    caption: str
+    alt: str
+    traces: list[Trace]
+    layout: dict[str, Any]
+    is_wide: bool = False  # takes a line of its own
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"data": self.traces, "layout": self.layout}
+
+
+@dataclass(frozen=True)
+class Swatch:
+    """A box that shows and hides a method."""
+
+    method: str
+    title: str
+    colour: str
+    sign: str
+
+
+def look_of(method: str) -> Look:
+    return LOOKS.get(method, UNKNOWN)
+
+
+def swatches(plots: list[Plot]) -> list[Swatch]:
+    """Of the methods in these figures, in the order in which they appear."""
+    methods = dict.fromkeys(trace["meta"]["method"] for plot in plots for trace in plot.traces if "meta" in trace)
+    return [_swatch(method, look_of(method)) for method in methods]
+
+
+def _swatch(method: str, look: Look) -> Swatch:
+    return Swatch(method, METHODS.get(method, method), look.colour, SIGNS.get(look.marker, "●"))
+
+
+def anchor(row: Row) -> str:
+    """Where the page tells of a row's trials."""
+    return f"#row-{next(iter(row.trials))}"
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    return {"title": {"text": title, "standoff": 12}, "automargin": True, "zeroline": False, **more}
+
+
+def layout(height: int, **more: Any) -> dict[str, Any]:
+    """Without colours of its own: the page gives them, for light, dark and print."""
+    return {
+        "height": height,
+        "font": FONT,
+        "margin": {"l": 60, "r": 16, "t": 34, "b": 48},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "closest",
+        "showlegend": False,
+        **more,
+    }

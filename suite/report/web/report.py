@@ -1,0 +1,99 @@
+"""The report of a sweep, put together and written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from markupsafe import Markup
+
+from suite.files import write_atomic
+from suite.ledger import Ledger
+from suite.report import cells
+from suite.report.figures.scene import full_name
+from suite.report.frame import tidy
+from suite.report.page import page
+from suite.report.parts import parts_of
+from suite.report.reference import References
+from suite.report.table import Block, Row, Tables, build_tables
+from suite.report.web.commands import LEDGER, commands
+from suite.report.web.cost import ENERGY, costs
+from suite.report.web.curves import curves
+from suite.report.web.drawings import drawings
+from suite.report.web.failures import failures
+from suite.report.web.findings import findings
+from suite.report.web.origin import origin
+from suite.report.web.overview import overview
+from suite.report.web.paths import Shorten
+from suite.report.web.plot import Plot, swatches
+from suite.report.web.told import tell
+from suite.report.web.tradeoff import tradeoffs
+from suite.sweep import Sweep
+
+
+def write_report(
+    sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, references: References, target: Path
+) -> None:
+    """Write the page. The same ledger gives the same bytes.
+
+    Args:
+        sweep_file: is shown as it is.
+        usual_root: of ledgers, which commands need not name.
+    """
+    text = report(sweep, sweep_file, ledger, usual_root, references)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(target, partial(Path.write_text, data=text, encoding="utf-8"))
+
+
+def report(sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, references: References) -> str:
+    """The page's text."""
+    trials, shorten = sweep.trials, Shorten(ledger.root)
+    frame = tidy(ledger, trials).set_index("id", drop=False)
+    tables = build_tables(ledger, trials, references)
+    told, made_from = tell(trials, ledger, frame, shorten), origin(trials, ledger)
+    plots = list(_plots(tables, ledger, shorten))
+    return page(
+        "report.html",
+        sweep=sweep,
+        tables=tables,
+        parts=list(parts_of(tables)),
+        footer=cells.footer(tables),
+        counts=Counter(view.state for view in told.values()),
+        findings=findings(tables),
+        overview=overview(told.values()),
+        groups=[(full_name(row), block.title, row, [told[i] for i in row.trials]) for block, row in _rows(tables)],
+        failures=failures(trials, ledger, told, shorten),
+        orphans=len({work.id for work in ledger.trials()} - set(told)),
+        cost=costs(trials, ledger, frame),
+        energy=ENERGY,
+        origin=made_from,
+        source=sweep_file.read_text(encoding="utf-8"),
+        source_name=sweep_file.name,
+        commands=commands(sweep_file, ledger.root, usual_root, made_from.commit),
+        elsewhere=LEDGER,
+        plots=plots,
+        specs={plot.id: plot.spec for plot in plots},
+        drawings=drawings(ledger, tables, frame, shorten),
+        swatches=swatches(plots),
+        plotly=Markup(_plotly() if plots else ""),
+    )
+
+
+def _rows(tables: Tables) -> Iterator[tuple[Block, Row]]:
+    return ((block, row) for block in tables.blocks for row in block.rows)
+
+
+def _plots(tables: Tables, ledger: Ledger, shorten: Shorten) -> Iterator[Plot]:
+    for number, block in enumerate(tables.blocks, start=1):
+        yield from tradeoffs(number, block)
+        yield from curves(number, block, ledger, shorten)
+
+
+def _plotly() -> str:
+    """The library, whole; a second of importing that only a page with figures needs."""
+    from plotly.offline import get_plotlyjs
+
+    text: str = get_plotlyjs()
+    return text

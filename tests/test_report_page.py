@@ -1,0 +1,453 @@
+"""`slq report`: what the page says of whole, partial and damaged ledgers, and that it works in a real browser, from a file."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from suite.config import Trial
+from suite.ledger import Ledger
+from suite.report import load_references
+from suite.report.page import TEMPLATES
+from suite.report.web.report import report
+from suite.sweep import Sweep, load_sweep
+from tests.conftest import Slq
+from tests.test_report import SIZE
+
+CHROMIUM = Path("/usr/bin/chromium")
+RUNS = Path("results/runs")
+SWEEP = """\
+description: What <b>bold</b> readers see.
+defaults: {network: lenet5, data: digits, retrain: {epochs: 1}}
+grid:
+  - method: [{name: full}, {name: slq, bits: 5}, {name: slq, bits: 3}, {name: kmeans, bits: 3}, {name: twn}, {name: ttq}]
+    seed: [0, 1]
+"""
+TOP1 = {"full": 0.98, "slq": 0.97, "kmeans": 0.92, "twn": 0.95, "ttq": 0.94}
+
+
+def write_sweep(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "page.yaml"
+    file.write_text(SWEEP)
+    return file
+
+
+def result(trial: Trial, top1: float) -> dict[str, Any]:
+    metrics = {"top5": 1.0, "loss": 0.1}
+    baseline = {"id": trial.baseline_id, "top1": 0.98, **metrics}
+    bits = trial.config()["method"].get("bits") or 2
+    snapped, retrained = {"top1": 0.9, **metrics}, {"top1": top1, **metrics}
+    return {
+        "trial": trial.id,
+        "baseline": baseline,
+        "start": {**baseline, "kept": 1.0},
+        "quantized": {"top1": top1, **metrics},
+        "stages": [{"stage": 1, "frozen": 0.5, "clusters": 4, "snapped": snapped, "retrained": retrained}],
+        "layers": [{"name": "conv1", "weights": 1000, "values": 5, "index_bits": bits, "codebook": [0.0]}],
+        "size": {**SIZE, "bits_per_weight": float(bits), "file_bits": 1000 * bits, "ratio": 33.6 / bits},
+        "cost": {"wall_seconds": 36.0, "cpu_seconds": 72.0, "gpu_seconds": 0.0},
+        "sources": {"attempts": [1], "data_sha256": "abc"},
+    }
+
+
+def run(ledger: Ledger, trial: Trial, top1: float) -> None:
+    """Leave behind what a trial of two stages does, except for its model."""
+    attempt = ledger.trial(trial.id).try_claim(trial.config())
+    assert attempt is not None
+    facts = {
+        "commit": "c0ffee0000",
+        "dirty": False,
+        "host": "node1",
+        "data_sha256": "abc",
+        "versions": {"torch": "2.0"},
+    }
+    (attempt.path / "provenance.json").write_text(json.dumps(facts))
+    with attempt.running():
+        attempt.emit("baseline", id=trial.baseline_id, top1=0.98, top5=1.0, loss=0.1)
+        for stage, frozen in ((1, 0.5), (2, 1.0)):
+            step = 10 * (stage - 1)
+            attempt.emit(
+                "snap", stage=stage, stages=2, step=step, frozen=frozen, clusters=4, top1=0.9, top5=1.0, loss=0.3
+            )
+            for more in (5, 10) if stage == 1 else ():
+                attempt.emit(
+                    "train", stage=1, stages=2, step=step + more, steps=10, loss=1 / more, accuracy=0.9, lr=0.1
+                )
+        attempt.emit("final", step=10, top1=top1, top5=1.0, loss=0.1)
+        attempt.finish(result(trial, top1))
+
+
+def fail(ledger: Ledger, trial: Trial) -> None:
+    attempt = ledger.trial(trial.id).try_claim(trial.config())
+    assert attempt is not None
+    with suppress(ValueError), attempt.running():
+        raise ValueError(f"no data below {ledger.root.parent}/data & nowhere else")
+
+
+def lose(ledger: Ledger, trial: Trial) -> None:
+    """As a kill would: claimed, and nobody is there any more."""
+    attempt = ledger.trial(trial.id).try_claim(trial.config())
+    assert attempt is not None
+    attempt.emit("train", stage=2, stages=3, step=7, steps=10, loss=1.0, accuracy=0.5, lr=0.1)
+    claim = json.loads((attempt.path / "claim.json").read_text())
+    (attempt.path / "claim.json").write_text(json.dumps({**claim, "expires": 0}))
+    attempt._events.close()
+    attempt._log.close()
+
+
+def run_baseline(ledger: Ledger, identity: str) -> None:
+    attempt = ledger.baseline(identity).try_claim({})
+    assert attempt is not None
+    with attempt.running():
+        attempt.finish({"cost": {"wall_seconds": 360.0, "cpu_seconds": 720.0, "gpu_seconds": 0.0}})
+
+
+def of(sweep: Sweep, method: str) -> list[Trial]:
+    return [trial for trial in sweep.trials if trial.method.name == method]
+
+
+def fill(sweep: Sweep, ledger: Ledger) -> None:
+    """All kinds of trials: done, failed, lost, unreadable, new."""
+    for identity in {trial.baseline_id for trial in sweep.trials}:
+        run_baseline(ledger, identity)
+    for trial in sweep.trials:
+        if trial.method.name not in ("twn", "ttq"):
+            run(ledger, trial, TOP1[trial.method.name] - 0.01 * trial.seed)
+    fail(ledger, of(sweep, "twn")[0])
+    lose(ledger, of(sweep, "twn")[1])
+    damaged = ledger.trial(of(sweep, "ttq")[0].id)
+    damaged.path.mkdir(parents=True)
+    (damaged.path / "result.json").write_text("{half")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def sweep_file(folder: Path) -> Path:
+    return write_sweep(folder)
+
+
+@pytest.fixture(scope="module")
+def sweep(sweep_file: Path) -> Sweep:
+    return load_sweep(sweep_file)
+
+
+@pytest.fixture(scope="module")
+def full_ledger(folder: Path, sweep: Sweep) -> Ledger:
+    ledger = Ledger(folder / "runs", sweep.name)
+    fill(sweep, ledger)
+    return ledger
+
+
+def make(sweep: Sweep, sweep_file: Path, ledger: Ledger) -> str:
+    return report(sweep, sweep_file, ledger, RUNS, load_references())
+
+
+@pytest.fixture(scope="module")
+def page(sweep: Sweep, sweep_file: Path, full_ledger: Ledger) -> str:
+    return make(sweep, sweep_file, full_ledger)
+
+
+def section(page: str, name: str) -> str:
+    """The text of a section, without tags, with single spaces."""
+    found = re.search(rf'<section id="{name}">(.*?)\n</section>\n\n', page, re.DOTALL)
+    assert found is not None
+    return plain(re.sub(r"<[^>]+>", " ", found[1]))
+
+
+def plain(text: str) -> str:
+    return " ".join(html.unescape(text).split())
+
+
+# What it says
+
+
+def test_same_ledger_gives_the_same_bytes(sweep: Sweep, sweep_file: Path, full_ledger: Ledger, page: str) -> None:
+    assert make(sweep, sweep_file, full_ledger) == page
+
+
+def test_no_path_of_the_machine_is_in_it(page: str, folder: Path) -> None:
+    assert str(folder) not in page
+    assert str(Path.home()) + "/" not in page
+    assert str(Path(__file__).parents[1]) not in page
+
+
+def test_summary_counts_and_says_what_is_not_whole(page: str) -> None:
+    text = section(page, "summary")
+    assert "8 done" in text
+    assert "8 of 12 trials are done" in text
+    assert "3 trials need attention" in text
+    assert "SLQ, 5 bits: 96.50 % (Δ −1.50)" in text
+
+
+def test_failures_have_their_causes_and_logs(sweep: Sweep, page: str) -> None:
+    text = section(page, "failures")
+    assert "failed ValueError: no data below …/data & nowhere else" in text
+    assert "Traceback (most recent call last)" in text
+    assert "lost stopped without a word" in text
+    assert "stage 2, step 7" in text
+    assert f"unreadable {of(sweep, 'ttq')[0].id} counts as missing" in text
+
+
+def test_every_trial_has_an_anchor_with_what_is_known_of_it(sweep: Sweep, page: str) -> None:
+    for trial in sweep.trials:
+        start = page.index(f'id="trial-{trial.id}"')
+        told = page[start : page.index("</details>", start)]
+        assert f"page/trials/{trial.id}" in told
+        assert f"<dt>seed</dt><dd>{trial.seed}</dd>" in told
+    told = page[page.index(f'id="trial-{of(sweep, "slq")[0].id}"') :]
+    assert "<dt>Top-1 error %</dt><dd>3.00</dd>" in told
+    assert "c0ffee0000" in told
+
+
+def test_costs_add_up(page: str) -> None:
+    text = section(page, "cost")
+    assert "SLQ 4 0.040 0.080 0.000" in text
+    assert "baselines and pruned starting points 2 0.200 0.400 0.000" in text
+    assert "total of what has a result 10 0.280 0.560 0.000" in text
+    assert "Energy: not recorded" in text
+
+
+def test_provenance_and_configuration_are_those_of_the_run(page: str) -> None:
+    assert "c0ffee0000 8" in section(page, "provenance")
+    assert "node1" in section(page, "provenance")
+    assert "{name: slq, bits: 5}" in section(page, "configuration")
+
+
+def test_commands_make_it_again(page: str) -> None:
+    text = section(page, "commands")
+    assert "git checkout c0ffee0000 slq run page.yaml --root LEDGER" in text
+    assert "slq report page.yaml --root LEDGER" in text
+
+
+def test_texts_are_escaped(page: str) -> None:
+    assert "What &lt;b&gt;bold&lt;/b&gt; readers see." in page
+
+
+def test_marks_lead_to_the_notes(tmp_path: Path) -> None:
+    file = tmp_path / "dc.yaml"
+    file.write_text("trials:\n  - {network: lenet-300-100, data: mnist, method: {name: deep-compression}}\n")
+    sweep = load_sweep(file)
+    page = make(sweep, file, Ledger(tmp_path / "runs", sweep.name))
+    assert '<a href="#note-1">[1]</a>' in page
+    assert '<li id="note-1">[1] Han et al.' in page
+
+
+def test_figures_are_what_plotly_knows_and_have_texts(page: str) -> None:
+    specs = re.search(r'<script type="application/json" id="plots">(.*?)</script>', page, re.DOTALL)
+    assert specs is not None
+    made = json.loads(specs[1])
+    assert [name.rpartition("-")[2] for name in made] == ["bits", "bytes", "curves"]
+    for spec in made.values():
+        go.Figure(spec)  # raises ValueError for what it does not know
+    assert "On the Pareto front by rising size: SLQ, 3 bits." in plain(page)
+
+
+def test_nothing_done_yet_is_said_and_the_rest_is_shown(sweep: Sweep, sweep_file: Path, tmp_path: Path) -> None:
+    page = make(sweep, sweep_file, Ledger(tmp_path / "runs", sweep.name))
+    assert "No trial of this sweep is done yet" in section(page, "summary")
+    assert "slq run page.yaml" in section(page, "summary")
+    assert "Nobody has tried it yet" in section(page, "trials")
+    assert "Nothing has run yet" in section(page, "provenance")
+    assert "missing" in section(page, "results")
+    assert len(page) < 200_000  # without the library for figures
+
+
+def test_command_writes_below_another_root_and_refuses_an_empty_sweep(slq: Slq, tmp_path: Path) -> None:
+    file = write_sweep(tmp_path)
+    ended = slq("report", file, "--root", tmp_path / "runs")
+    assert (ended.code, ended.out.split()) == (0, ["report", str(tmp_path / "runs" / "reports" / "page.html")])
+    file.write_text("grid: []\n")
+    ended = slq("report", file, "--root", tmp_path / "runs")
+    assert ended.code == 2
+    assert "the sweep has no trial" in ended.err
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of "#rgb" or "#rrggbb" (WCAG 2)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_texts_stand_out_in_light_dark_and_print() -> None:
+    themes = re.findall(r":root \{(.*?)\}", (TEMPLATES / "page.css").read_text(), re.DOTALL)
+    assert len(themes) == 3
+    for theme in themes:
+        colours = dict(re.findall(r"--(\w+): (#\w+)", theme))
+        for text in ("ink", "soft", "warn", "link"):
+            for ground in ("page", "tint"):
+                light, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+# In a browser
+
+DRIVER = """
+<script>
+addEventListener("load", () => setTimeout(() => {
+  const table = document.querySelector("#results table"), region = table.closest("div.wide");
+  const column = (n) => [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => row.cells[n].innerText.trim());
+  const heads = [...table.tHead.rows[0].cells], error = heads.findIndex((head) => head.innerText.startsWith("Top-1 error"));
+  const button = heads[error].querySelector("button");
+  const told = { labels: column(0), unsorted: column(error) };
+  button.focus();
+  told.focused = document.activeElement === button;
+  for (const name of ["ascending", "descending", "none"]) {
+    button.click();
+    told[name] = [heads[error].getAttribute("aria-sort"), column(error)];
+  }
+  const delta = heads.findIndex((head) => head.innerText.startsWith("Δ"));
+  heads[delta].querySelector("button").click();
+  told.deltas = column(delta);
+  told.directions = heads.map((head) => head.getAttribute("aria-sort")).filter((direction) => direction !== "none");
+  const filter = region.previousElementSibling, input = filter.querySelector("input");
+  const type = (text) => { input.value = text; input.dispatchEvent(new Event("input")); };
+  type("slq 6.72");
+  told.filtered = [column(0), filter.querySelector("output").textContent];
+  type("nonsense");
+  told.nothing = [column(0), filter.querySelector("output").textContent];
+  type("");
+  heads[delta].querySelector("button").click();
+  heads[delta].querySelector("button").click();
+  told.unfiltered = column(0);
+  told.unlabelled = [...document.querySelectorAll("input")].filter((each) => !each.labels.length).length;
+  told.broken = [...document.querySelectorAll('a[href^="#"]')].map((a) => a.getAttribute("href"))
+    .filter((href) => !document.getElementById(href.slice(1)));
+  told.textless = [...document.images].filter((image) => !image.alt || !image.complete || !image.naturalWidth).length;
+  told.images = document.images.length;
+  const plots = [...document.querySelectorAll(".plot")];
+  told.drawn = plots.map((plot) => plot.querySelectorAll(".scatterlayer .trace").length);
+  told.buttons = [...document.querySelectorAll(".modebar-btn")].map((each) => each.dataset.title);
+  const visible = (plot) => plot.data.filter((trace) => trace.meta && trace.visible !== false);
+  const shown = () => plots.map((plot) => [...new Set(visible(plot).map((trace) => trace.meta.method))]);
+  const box = document.querySelector('fieldset.methods input[value="slq"]');
+  told.shown = shown();
+  box.click();
+  told.hidden = shown();
+  told.resources = performance.getEntriesByType("resource").map((each) => each.name).filter((name) => !name.startsWith("data:"));
+  const row = [...table.tBodies[0].rows].find((each) => each.innerText.includes("SLQ") && each.cells[1].innerText === "3");
+  row.cells[error].querySelector("a").click();
+  setTimeout(() => {
+    const group = document.getElementById(location.hash.slice(1));
+    told.group = [group.querySelector("h3").innerText, [...group.querySelectorAll("details.trial")].map((each) => each.id)];
+    row.querySelectorAll("ul.trials a")[1].click();
+    setTimeout(() => {
+      const trial = document.getElementById(location.hash.slice(1));
+      told.trial = [trial.id, trial.open, trial.innerText.includes("seed"), document.activeElement.parentElement.id];
+      const trace = plots[0].data.find((each) => each.meta?.method === "kmeans");
+      plots[0].emit("plotly_click", { points: [{ customdata: trace.customdata[0] }] });
+      told.clicked = location.hash;
+      const pre = document.createElement("pre");
+      pre.id = "told";
+      pre.textContent = JSON.stringify(told);
+      document.body.append(pre);
+    }, 100);
+  }, 100);
+}, 500));
+</script>
+"""
+
+
+def open_page(page: Path, profile: Path) -> tuple[str, str]:
+    """The document after its scripts have run, and what the browser says on stderr."""
+    quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    head = ["--headless", "--no-sandbox", "--enable-logging=stderr", f"--user-data-dir={profile}", *quiet.split()]
+    command = [str(CHROMIUM), *head, "--virtual-time-budget=10000", "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def told(page: str, folder: Path) -> dict[str, Any]:
+    """What a reader sees who sorts, filters, toggles and follows links."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs {CHROMIUM}")
+    file = folder / "driven.html"
+    file.write_text(page.replace("</body>", f"{DRIVER}</body>"))
+    document, said = open_page(file, folder / "profile")
+    assert "CONSOLE" not in said, said[-2000:]
+    found = re.search(r'<pre id="told">(.*?)</pre>', document, re.DOTALL)
+    assert found is not None
+    seen: dict[str, Any] = json.loads(plain(found[1]))
+    return seen
+
+
+@pytest.mark.slow
+def test_browser_sorts_by_number_with_what_is_missing_last(told: dict[str, Any]) -> None:
+    means = ["2.50 ± 0.71", "3.50 ± 0.71", "3.50 ± 0.71", "8.50 ± 0.71"]
+    assert told["unsorted"] == [*means, "missing", "missing"]
+    assert told["focused"]
+    assert told["ascending"] == ["ascending", [*means, "missing", "missing"]]
+    assert told["descending"] == ["descending", [*means[::-1], "missing", "missing"]]
+    assert told["none"] == ["none", told["unsorted"]]
+    assert told["deltas"] == ["−6.50 ± 0.71", "−1.50 ± 0.71", "−1.50 ± 0.71", "–", "missing", "missing"]
+    assert told["directions"] == ["ascending"]
+
+
+@pytest.mark.slow
+def test_browser_filters_by_words_and_counts(told: dict[str, Any]) -> None:
+    assert told["filtered"] == [["SLQ"], "1 of 6 rows"]
+    assert told["nothing"] == [[], "0 of 6 rows"]
+    assert told["unfiltered"] == told["labels"]
+    assert told["unlabelled"] == 0
+
+
+@pytest.mark.slow
+def test_browser_follows_links_to_the_right_trials(told: dict[str, Any], sweep: Sweep) -> None:
+    three = [trial.id for trial in of(sweep, "slq") if trial.config()["method"]["bits"] == 3]
+    title, trials = told["group"]
+    assert title.startswith("SLQ, 3 bits")
+    assert trials == [f"trial-{identity}" for identity in three]
+    assert told["trial"] == [f"trial-{three[1]}", True, True, f"trial-{three[1]}"]
+    assert told["clicked"] == f"#row-{of(sweep, 'kmeans')[0].id}"
+    assert told["broken"] == []
+
+
+@pytest.mark.slow
+def test_browser_draws_figures_and_toggles_methods_in_all(told: dict[str, Any]) -> None:
+    assert all(told["drawn"])
+    assert all("slq" in methods for methods in told["shown"])
+    assert told["hidden"] == [[m for m in methods if m != "slq"] for methods in told["shown"]]
+    assert told["images"] > 0
+    assert told["textless"] == 0
+
+
+@pytest.mark.slow
+def test_browser_asks_nothing_of_the_network_and_offers_no_upload(told: dict[str, Any]) -> None:
+    assert told["resources"] == []
+    assert set(told["buttons"]) == {
+        "Download plot as a PNG",
+        "Zoom",
+        "Pan",
+        "Zoom in",
+        "Zoom out",
+        "Autoscale",
+        "Reset axes",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
+def test_browser_opens_the_page_of_an_empty_ledger_without_complaint(
+    sweep: Sweep, sweep_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "empty.html"
+    file.write_text(make(sweep, sweep_file, Ledger(tmp_path / "runs", sweep.name)))
+    document, said = open_page(file, tmp_path / "profile")
+    assert "CONSOLE" not in said, said[-2000:]
+    assert 'aria-sort="none"' in document
