@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.app import RUNS, TABLES, TABLES_HELP, Root, SweepFile, TrackingUri, open_sweep, out
+from suite.cli.app import FIGURES, RUNS, TABLES, TABLES_HELP, Root, SweepFile, TrackingUri, open_sweep, out
 
 if TYPE_CHECKING:
     from suite.ledger import Ledger
@@ -24,7 +26,7 @@ def sync(
 ) -> None:
     """Bring MLflow up to the ledger; rebuilds it if it is gone. May be repeated and interrupted at will."""
     from suite.launch.plan import is_over
-    from suite.track import default_uri, follow
+    from suite.track import default_uri, follow, shown
     from suite.track import sync as project
 
     sweep, ledger = open_sweep(sweep_file, root)
@@ -32,10 +34,10 @@ def sync(
     texts = (
         follow(ledger, sweep.trials, uri, lambda: is_over(sweep, ledger))
         if stay
-        else [str(project(ledger, sweep.trials, uri))]
+        else [str(project(ledger, sweep.trials, uri, pages=_pages(sweep, ledger)))]
     )
     for text in texts:
-        out.print(f"{uri}: {text}", soft_wrap=True)
+        out.print(f"{shown(uri)}: {text}", soft_wrap=True)
 
 
 def ui(
@@ -47,8 +49,11 @@ def ui(
     from suite.track import default_uri, free_port, runs_page, serving
     from suite.track import sync as project
 
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the server has a session of its own, and would stay
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(ending, signal.default_int_handler)
     sweep, ledger = open_sweep(sweep_file, root)
-    project(ledger, sweep.trials, default_uri(ledger.root))
+    project(ledger, sweep.trials, default_uri(ledger.root), pages=_pages(sweep, ledger))
     port = port or free_port()
     page, log = runs_page(ledger.root, sweep.name, port), ledger.root / "mlflow-ui.log"
     try:
@@ -57,6 +62,23 @@ def ui(
             raise typer.Exit(server.wait())
     except KeyboardInterrupt:
         out.print("ended")
+
+
+def _pages(sweep: Sweep, ledger: Ledger) -> list[Path]:
+    """The sweep's tables and figures that were made since it was last planned; older ones may be of another ledger."""
+    plan = ledger.path / "plan.json"
+    networks = dict.fromkeys(trial.network for trial in sweep.trials)
+    figures = [f"{sweep.name}-{network}-*.png" for network in networks]  # "name-*" would be those of "name-small" too
+    found = [
+        *_usual(TABLES, ledger).glob(f"{sweep.name}.*"),
+        *itertools.chain(*(_usual(FIGURES, ledger).glob(pattern) for pattern in figures)),
+    ]
+    return [file for file in sorted(found) if plan.exists() and file.stat().st_mtime >= plan.stat().st_mtime]
+
+
+def _usual(folder: Path, ledger: Ledger) -> Path:
+    """The folder itself for the usual ledger, one of the same name in the root of another one."""
+    return folder if ledger.root == RUNS.resolve() else ledger.root / folder.name
 
 
 def tables(
@@ -74,8 +96,7 @@ def print_tables(sweep: Sweep, ledger: Ledger, folder: Path | None) -> None:
 
     built = build_tables(ledger, sweep.trials, load_references())
     print_tables(built, out)
-    usual = TABLES if ledger.root == RUNS.resolve() else ledger.root / "tables"
-    for path in write_tables(built, folder or usual):
+    for path in write_tables(built, folder or _usual(TABLES, ledger)):
         out.print(f"table    {path}", soft_wrap=True)
 
 

@@ -92,7 +92,7 @@ def run(
     from suite.launch.plan import forgive, make_plan, write_plan
     from suite.preflight import check_inputs
     from suite.progress import Watch, live
-    from suite.track import default_uri, syncing
+    from suite.track import default_uri, shown, syncing
 
     sweep, ledger = open_sweep(sweep_file, root)
     if retry_failed:
@@ -111,7 +111,7 @@ def run(
             soft_wrap=True,
         )
     print_tables(sweep, ledger, tables_folder)
-    out.print(f"ledger   {ledger.path}\nMLflow   {uri}", soft_wrap=True)
+    out.print(f"ledger   {ledger.path}\nMLflow   {shown(uri)}", soft_wrap=True)
     if uri == default_uri(ledger.root):
         out.print(f"open it  {call('ui', sweep_file, root)}", soft_wrap=True)
     _report_failures(last, errors, call("logs", sweep_file, root))

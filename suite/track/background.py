@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from suite.ledger import Ledger
-from suite.track.projection import PlannedTrial
+from suite.track.names import PlannedTrial
 from suite.track.store import TrackingError
 from suite.track.writer import sync, sync_quietly
 

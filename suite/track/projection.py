@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from suite import claim
 from suite.files import read_json
-from suite.ledger import Attempt, Event, State, Work
+from suite.history import recorded
+from suite.ledger import BASELINES, Attempt, Event, State, Work
+from suite.track.names import Named
 
+LAYOUT = 2  # of runs; raising it brings the runs that an older version wrote up to date
 LONGEST_PARAM = 6_000  # characters, MLflow's limit
 
 TRIAL = "slq.trial"  # tag: the trial's id, by which its run is found
 ORPHAN = "slq.orphan"  # tag: "true" for a trial that the sweep does not plan any more
 SEEN = "slq.seen"  # tag: how far the trial's files had grown when they were last projected completely
-COMPLETE = "slq.complete"  # tag: SHA-256 of the result that was projected completely; written last
+COMPLETE = "slq.complete"  # tag: SHA-256 of layout and result that were projected completely; written last
 
 # Event -> its fields that become series. A snap has keys of its own, because the evaluation before it happens at the same
 # step. The final evaluation ends the curve of the others; where one of them has its step already, RESULT has its values.
@@ -39,6 +42,7 @@ RESULT = {
     "top5": "quantized.top5",
     "loss": "quantized.loss",
     "baseline_top1": "baseline.top1",
+    "kept": "start.kept",
     "bits_per_weight": "size.bits_per_weight",
     "ratio": "size.ratio",
     "wall_seconds": "cost.wall_seconds",
@@ -46,24 +50,23 @@ RESULT = {
     "gpu_seconds": "cost.gpu_seconds",
 }
 
+# Metric of a finished trial, in GB -> where its bytes stand in result.json.
+GIGABYTES = {
+    "peak_memory_gb": "cost.peak_memory_bytes",
+    "peak_gpu_memory_gb": "cost.peak_gpu_memory_bytes",
+}
+
 # Tag to group and filter by -> where it stands in the configuration.
-GROUPS = {"method": "method.name", "bits": "method.bits", "network": "network", "data": "data", "seed": "seed"}
+GROUPS = {
+    "method": "method.name",
+    "bits": "method.bits",
+    "partition": "method.partition",
+    "network": "network",
+    "data": "data",
+    "seed": "seed",
+}
 
 STATUS = {State.RUNNING: "RUNNING", State.DONE: "FINISHED", State.FAILED: "FAILED", State.LOST: "KILLED"}
-
-
-class PlannedTrial(Protocol):
-    """What must be known of a trial of the plan."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def label(self) -> str:
-        """A short name for people, such as "lenet5 SLQ 5b loss s0"."""
-
-    def config(self) -> dict[str, Any]:
-        """All settings, nested."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,21 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Input:
+    """Something that a trial began from; its digest changes if its content does."""
+
+    name: str
+    digest: str
+    context: str  # "training" for the data, "baseline" for the full-precision network, "start" for its pruned form
+    source: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Projection:
-    """A run as it should be. Times in milliseconds since 1970; `end` is None while the trial runs."""
+    """A run as it should be. Times in milliseconds since 1970; `end` is None while the trial runs.
+
+    `model` is the packed network of a finished trial that has one.
+    """
 
     name: str
     status: str
@@ -87,10 +103,12 @@ class Projection:
     params: dict[str, str]
     tags: dict[str, str]
     points: list[Point]
+    inputs: list[Input]
     artifacts: list[Path]
+    model: Path | None
 
 
-def project(work: Work, state: State, planned: PlannedTrial | None) -> Projection:
+def project(work: Work, state: State, planned: Named | None) -> Projection:
     """The run of a trial that has at least one attempt; `planned` is None for a trial that is not planned any more."""
     attempts = work.attempts()
     events = [attempt.events() for attempt in attempts]
@@ -98,29 +116,33 @@ def project(work: Work, state: State, planned: PlannedTrial | None) -> Projectio
     end = None if state is State.RUNNING else _ended(attempts[-1], events[-1], state)
     result = work.result() if state is State.DONE else None
     config = _config(work, planned)
+    tags = _tags(work, state, config, planned, len(attempts))
     return Projection(
         name=run_name(work, planned),
         status=STATUS[state],
         start=start,
         end=end,
         params=flatten(config),
-        tags=_tags(work, state, config, planned, len(attempts)),
+        tags=tags | _origin(result or {}),
         points=[*_series(chain(*events)), *_result_points(result or {}, end or 0)],
+        inputs=list(_inputs(config, result or {})),
         artifacts=_artifacts(work) if result else [],
+        model=_packed(work) if result else None,
     )
 
 
-def run_name(work: Work, planned: PlannedTrial | None) -> str:
-    return planned.label if planned else work.id
+def run_name(work: Work, planned: Named | None) -> str:
+    return planned.run if planned else work.id
 
 
 def marks(work: Work, state: State) -> dict[str, str]:
     """Tags that say how far a trial has come; equal marks mean that there is nothing new to project. Cheap."""
     if state is State.DONE:
-        return {SEEN: str(state), COMPLETE: sha256((work.path / "result.json").read_bytes()).hexdigest()}
+        content = f"{LAYOUT}\n".encode() + (work.path / "result.json").read_bytes()
+        return {SEEN: str(state), COMPLETE: sha256(content).hexdigest()}
     files = [attempt.path / "events.jsonl" for attempt in work.attempts()]
     size = sum(file.stat().st_size for file in files if file.exists())
-    return {SEEN: f"{state}, {len(files)} attempts, {size} bytes"}
+    return {SEEN: f"{state}, {len(files)} attempts, {size} bytes, layout {LAYOUT}"}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -135,29 +157,45 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _config(work: Work, planned: PlannedTrial | None) -> dict[str, Any]:
+def _config(work: Work, planned: Named | None) -> dict[str, Any]:
     """What was really run, if it is on disk already, so that leaving the plan changes no parameter."""
-    config = work.config() or (planned.config() if planned else {})
+    config = work.config() or (planned.trial.config() if planned else {})
     return {key: value for key, value in config.items() if key != "schema"}
 
 
-def _tags(
-    work: Work, state: State, config: Mapping[str, Any], planned: PlannedTrial | None, attempts: int
-) -> dict[str, str]:
+def _tags(work: Work, state: State, config: Mapping[str, Any], planned: Named | None, attempts: int) -> dict[str, str]:
     """Only tags that stay once they are there: MLflow would keep one that disappears, a rebuild would not have it."""
     provenance = read_json(file) if (file := _newest_provenance(work)) else {}
     commit = provenance.get("commit")
     found = {tag: _dig(config, path) for tag, path in GROUPS.items()}
+    found |= {"sweep": work.path.parents[1].name, "configuration": planned.configuration if planned else work.id}
+    found |= {"pruned": config.get("prune") is not None}
     found |= {"state": str(state), "attempts": attempts, TRIAL: work.id, ORPHAN: planned is None}
     found |= {"commit": commit and commit[:10], "mlflow.source.git.commit": commit, "dirty": provenance.get("dirty")}
     return {tag: v if isinstance(v, str) else json.dumps(v) for tag, v in found.items() if v is not None}
 
 
+def _origin(result: Mapping[str, Any]) -> dict[str, str]:
+    """Tags that say what a finished trial began from; a result made again gets a run of its own."""
+    found = {"baseline": "baseline.id", "start": "start.id", "data_sha256": "sources.data_sha256"}
+    return {tag: str(value) for tag, path in found.items() if (value := _dig(result, path)) is not None}
+
+
+def _inputs(config: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Input]:
+    """What a finished trial began from."""
+    origin = _origin(result)
+    if (fingerprint := origin.get("data_sha256")) is not None:
+        yield Input(str(config.get("data")), fingerprint[:10], "training", {"sha256": fingerprint})
+    networks = {origin[context]: context for context in ("start", "baseline") if context in origin}
+    for identity, context in networks.items():  # without pruning, trials start at the baseline itself
+        yield Input(identity, identity.rpartition("-")[2], context, {"path": f"{BASELINES}/{identity}"})
+
+
 def _series(events: Iterable[Event]) -> Iterator[Point]:
-    """Points of all attempts on the trial's one step axis. A resumed attempt repeats steps: the first one counts."""
+    """Points of all attempts on the trial's one step axis. Where several events have a series at a step, the first one counts."""
     seen: set[tuple[str, int]] = set()
-    for event in events:
-        for field, key in SERIES.get(event["event"], {}).items():
+    for event in recorded(events):
+        for field, key in SERIES[event["event"]].items():
             value, step = event.get(field), int(event.get("step", 0))
             if value is not None and (key, step) not in seen:
                 seen.add((key, step))
@@ -170,14 +208,20 @@ def _result_points(result: Mapping[str, Any], time: int) -> Iterator[Point]:
         values["error"] = 1 - values["top1"]
     if values["top1"] is not None and values["baseline_top1"] is not None:
         values["delta_top1"] = values["top1"] - values["baseline_top1"]
-    if (peak := _dig(result, "cost.peak_memory_bytes")) is not None:
-        values["peak_memory_gb"] = peak / 1e9
+    values |= {key: peak / 1e9 for key, path in GIGABYTES.items() if (peak := _dig(result, path))}  # 0 without a GPU
     return (Point(key, float(value), 0, time) for key, value in values.items() if value is not None)
 
 
 def _artifacts(work: Work) -> list[Path]:
     files = [work.path / "config.json", work.path / "result.json", _newest_provenance(work)]
     return [file for file in files if file and file.exists()]
+
+
+def _packed(work: Work) -> Path | None:
+    """The packed network; None for full precision, whose file holds plain numbers, and where it was deleted."""
+    from suite.pack.store import is_packed_file  # imports torch
+
+    return work.model if work.model.exists() and is_packed_file(work.model) else None
 
 
 def _newest_provenance(work: Work) -> Path | None:

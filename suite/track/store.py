@@ -72,9 +72,24 @@ def _sqlite_address(file: Path) -> str:
     return f"{SQLITE}{file.parent}{'/.' * inodes.index(inode)}/{file.name}"
 
 
+def shown(uri: str) -> str:
+    """The URI without the user and the password that it may hold."""
+    scheme, slashes, rest = uri.partition("://")
+    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
+
+
 def explain(uri: str, error: Exception) -> str:
-    """What to tell a user about an error of MLflow: its first line, without the password that a URI may hold."""
-    address = uri.rpartition("@")[2]
-    reason = (str(error).splitlines() or [""])[0][:300].replace(uri, address)
-    remedy = f"; if it stays so, delete {uri.removeprefix(SQLITE)}" if uri.startswith(SQLITE) else ""
-    return f"MLflow at {address}: {type(error).__name__}: {reason}. The ledger is complete: sync again later{remedy}"
+    """What to tell a user about an error of MLflow: its first line, without the password that a URI may hold, and what to do."""
+    reason = (str(error).splitlines() or [""])[0][:300].replace(uri, shown(uri))
+    return (
+        f"MLflow at {shown(uri)}: {type(error).__name__}: {reason}. "
+        f"The ledger is complete: sync again later{_remedy(uri, error)}"
+    )
+
+
+def _remedy(uri: str, error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and uri.startswith("postgresql"):
+        return "; for PostgreSQL: pip install psycopg2-binary, and a URI that begins with postgresql+psycopg2://"
+    if getattr(error, "get_http_status_code", int)() in (401, 403):
+        return "; this server wants MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+    return f"; if it stays so, delete {uri.removeprefix(SQLITE)}" if uri.startswith(SQLITE) else ""

@@ -16,6 +16,8 @@ from suite.track.store import ARTIFACTS, ENVIRONMENT, TrackingError, connect, de
 
 _SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # with it a server takes three times the memory
 
+PATIENCE = 10.0  # seconds that the server has to end itself
+
 
 @contextmanager
 def serving(root: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
@@ -37,9 +39,16 @@ def serving(root: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes
             time.sleep(0.2)
         yield server
     finally:
+        _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """All its processes: gracefully, and if that takes too long, at once."""
+    for ending in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
+            os.killpg(server.pid, ending)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(PATIENCE)
 
 
 def _answers(port: int) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from suite.errors import UserError
 from suite.ledger import Ledger, State, Work
-from suite.track.projection import COMPLETE, ORPHAN, TRIAL, PlannedTrial, Point, Projection, marks, project, run_name
+from suite.track.names import Named, PlannedTrial, named
+from suite.track.pages import sync_pages
+from suite.track.projection import COMPLETE, ORPHAN, TRIAL, Input, Point, Projection, marks, project, run_name
 from suite.track.store import TrackingError, artifact_location, connect, explain
 
 LOCK = ".mlflow.lock"  # in the ledger's root: one database serves all sweeps of a root
@@ -46,16 +50,24 @@ class SyncReport:
         return f"{self.created} runs created, {self.updated} updated, {self.unchanged} unchanged, {self.points} points written"
 
 
-def sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, *, patience: float = 60.0) -> SyncReport:
+def sync(
+    ledger: Ledger,
+    planned: Sequence[PlannedTrial],
+    uri: str,
+    *,
+    pages: Sequence[Path] = (),
+    patience: float = 60.0,
+) -> SyncReport:
     """Project every trial that was ever begun to the MLflow at `uri`: one experiment for the sweep, one run for a trial.
 
+    `pages` are files of the whole sweep, its tables say: the artifacts of one more run. None: what is there stays.
     Waits up to `patience` seconds for another sync of the same root. Raises `TrackingError` if MLflow is away or broken,
     and `UserError` for a ledger that a newer version wrote; the ledger is never touched.
     """
     try:
         ledger.root.mkdir(parents=True, exist_ok=True)
         with FileLock(ledger.root / LOCK, timeout=patience):
-            return _sync(ledger, planned, uri)
+            return _sync(ledger, planned, uri, pages)
     except Timeout:
         return SyncReport(busy=True)
     except UserError:
@@ -73,11 +85,12 @@ def sync_quietly(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, *, p
     return str(report) if report.busy else None
 
 
-def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str) -> SyncReport:
+def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, pages: Sequence[Path]) -> SyncReport:
     client = connect(uri)
     experiment = _experiment(client, ledger.sweep, artifact_location(ledger.root, uri))
-    runs = _runs(client, experiment)
-    plan = {trial.id: trial for trial in planned}
+    there = list(_all_runs(client, experiment))
+    runs = _by_trial(client, there)
+    plan = named(planned)
     outcomes: list[Outcome] = []
     points = 0
     for work in ledger.trials():
@@ -85,6 +98,7 @@ def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str) -> SyncRepo
             outcome, written = _sync_trial(client, experiment, work, state, plan.get(work.id), runs.get(work.id))
             outcomes.append(outcome)
             points += written
+    sync_pages(client, experiment, there, pages)
     created, updated, unchanged = (outcomes.count(outcome) for outcome in Outcome)
     return SyncReport(created, updated, unchanged, points)
 
@@ -99,13 +113,13 @@ def _experiment(client: Any, name: str, location: str | None) -> str:
     return str(experiment.experiment_id)
 
 
-def _runs(client: Any, experiment: str) -> dict[str, Any]:
+def _by_trial(client: Any, there: Sequence[Any]) -> dict[str, Any]:
     """The run of every trial. A second one (a request that was answered too late and sent again) is deleted."""
     runs: dict[str, Any] = {}
-    for run in _all_runs(client, experiment):
+    for run in there:
         trial = run.data.tags.get(TRIAL)
         if trial in runs:
-            client.delete_run(run.info.run_id)
+            _delete(client, run)
         elif trial:
             runs[trial] = run
     return runs
@@ -120,7 +134,7 @@ def _all_runs(client: Any, experiment: str) -> Iterator[Any]:
 
 
 def _sync_trial(
-    client: Any, experiment: str, work: Work, state: State, planned: PlannedTrial | None, run: Any | None
+    client: Any, experiment: str, work: Work, state: State, planned: Named | None, run: Any | None
 ) -> tuple[Outcome, int]:
     """Also returns the number of points written."""
     mark = marks(work, state)  # before the files are read: what they grow in the meantime is left to the next sync
@@ -129,11 +143,12 @@ def _sync_trial(
         return Outcome.UNCHANGED, 0
     projection = project(work, state, planned)
     if run and _is_of_another_time(run, projection, mark):
-        client.delete_run(run.info.run_id)
+        _delete(client, run)
         run = None
-    outcome = Outcome.UPDATED if run else Outcome.CREATED
-    run = run or client.create_run(experiment, projection.start, projection.tags, projection.name)
-    return outcome, _write(client, run, projection, mark)
+    if run:
+        return Outcome.UPDATED, _write(client, run, projection, mark, known=True)
+    run = client.create_run(experiment, projection.start, projection.tags, projection.name)
+    return Outcome.CREATED, _write(client, run, projection, mark, known=False)
 
 
 def _is_of_another_time(run: Any, projection: Projection, mark: dict[str, str]) -> bool:
@@ -142,28 +157,47 @@ def _is_of_another_time(run: Any, projection: Projection, mark: dict[str, str]) 
     return bool(run.info.start_time != projection.start or (complete and complete != mark.get(COMPLETE)))
 
 
-def _write(client: Any, run: Any, wanted: Projection, mark: dict[str, str]) -> int:
-    """Add to a run what it lacks, the mark last. Returns the number of points written."""
+def _delete(client: Any, run: Any) -> None:
+    from suite.track.model import delete_models  # imports torch
+
+    delete_models(client, run)
+    client.delete_run(run.info.run_id)
+
+
+def _write(client: Any, run: Any, wanted: Projection, mark: dict[str, str], *, known: bool) -> int:
+    """Add to a run what it lacks, the mark last; nothing needs to be looked for in a run that is not `known` from before.
+
+    Returns the number of points written.
+    """
     identity = run.info.run_id
-    _write_settings(client, run, wanted)
+    if run.info.run_name != wanted.name:
+        client.update_run(identity, name=wanted.name)
+    if COMPLETE in run.data.tags:  # only its name or its place in the plan was another one
+        client.log_batch(identity, **_settings(run, wanted))
+        return 0
     points = _missing_points(client, run, wanted.points)
-    for i in range(0, len(points), MOST_POINTS):
-        client.log_batch(identity, metrics=[_metric(point) for point in points[i : i + MOST_POINTS]])
+    metrics = [_metric(point) for point in points]
+    client.log_batch(identity, metrics[:MOST_POINTS], **_settings(run, wanted))
+    for i in range(MOST_POINTS, len(metrics), MOST_POINTS):
+        client.log_batch(identity, metrics[i : i + MOST_POINTS])
+    if wanted.inputs:
+        client.log_inputs(identity, [_dataset(source) for source in wanted.inputs])  # again: changes nothing
     for file in wanted.artifacts:
         client.log_artifact(identity, str(file))
+    if wanted.model:
+        from suite.track.model import log_model  # imports torch
+
+        log_model(client, run, wanted.tags[TRIAL], wanted.model, known=known)
     _write_status(client, run, wanted)
     client.log_batch(identity, tags=_entities("RunTag", mark))
     return len(points)
 
 
-def _write_settings(client: Any, run: Any, wanted: Projection) -> None:
-    """Name, tags and parameters. A parameter can be written only once."""
-    identity = run.info.run_id
-    if run.info.run_name != wanted.name:
-        client.update_run(identity, name=wanted.name)
+def _settings(run: Any, wanted: Projection) -> dict[str, list[Any]]:
+    """Tags and parameters that a run lacks. A parameter can be written only once."""
     tags = dict(wanted.tags.items() - run.data.tags.items())
     params = {name: value for name, value in wanted.params.items() if name not in run.data.params}
-    client.log_batch(identity, params=_entities("Param", params), tags=_entities("RunTag", tags))
+    return {"params": _entities("Param", params), "tags": _entities("RunTag", tags)}
 
 
 def _missing_points(client: Any, run: Any, points: list[Point]) -> list[Point]:
@@ -185,6 +219,13 @@ def _metric(point: Point) -> Any:
     from mlflow.entities import Metric
 
     return Metric(point.key, point.value, point.time, point.step)
+
+
+def _dataset(source: Input) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(source.name, source.digest, "ledger", json.dumps(source.source))
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", source.context)])
 
 
 def _entities(kind: str, values: dict[str, str]) -> list[Any]:
