@@ -10,6 +10,7 @@ export RUFF_OUTPUT_FORMAT ?= concise
 
 demo: .venv/installed
 	.venv/bin/slq run jobs/quickstart.yaml
+	.venv/bin/slq figures jobs/quickstart.yaml
 
 # A real Slurm of four virtual nodes on this machine, beside any other, for as long as the sweep takes.
 # An interrupted demo goes on where it was: the ledger, job ids and accounting are kept.
@@ -29,7 +30,7 @@ slurm-packages:
 
 # the files with the long tests come first, and not last, where one process would wait for the other
 test: check
-	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 fast: .venv/installed-dev
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
