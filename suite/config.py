@@ -213,6 +213,15 @@ def digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
+def shared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of dotted settings, those that the trials of one row of a table have in common: no seed, and none without influence."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name.rpartition(".")[2] != "seed" and name.partition(".")[0] not in NOT_IDENTITY
+    }
+
+
 def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as one level: `{"method": {"bits": 5}}` is `{"method.bits": 5}`."""
     flat: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -263,6 +264,36 @@ def test_nothing_done_yet_is_said_and_the_rest_is_shown(sweep: Sweep, sweep_file
     assert "Nothing has run yet" in section(page, "provenance")
     assert "missing" in section(page, "results")
     assert len(page) < 200_000  # without the library for figures
+
+
+BROKEN = {
+    "a loss is lost": ("trials/*/attempts/1/events.jsonl", '"loss"', '"lost"'),
+    "a loss is no number": ("trials/*/attempts/1/events.jsonl", '"loss": 0.2', '"loss": NaN'),
+    "a stage is lost": ("trials/*/attempts/1/events.jsonl", '"stage"', '"stag"'),
+    "provenance is a list": ("trials/*/attempts/1/provenance.json", '{"commit"', '[{}], {"commit"'),
+    "versions are none": ("trials/*/attempts/1/provenance.json", '{"torch": "2.0"}', "null"),
+    "a commit is a list": ("trials/*/attempts/1/provenance.json", '"c0ffee0000"', '["a"]'),
+    "a size is a word": ("trials/*/result.json", '"file_bits": ', '"file_bits": "x", "ignored": '),
+    "a submission is half": ("submissions/x/submission.json", "", ""),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_whatever_is_damaged_there_is_a_page(
+    what: str, sweep: Sweep, sweep_file: Path, full_ledger: Ledger, tmp_path: Path
+) -> None:
+    pattern, text, damage = BROKEN[what]
+    ledger = Ledger(tmp_path / "runs", sweep.name)
+    shutil.copytree(full_ledger.path, ledger.path)
+    (ledger.path / "submissions" / "x").mkdir(parents=True)
+    (ledger.path / "submissions" / "x" / "submission.json").write_text("{" if what == "a submission is half" else "{}")
+    files = list(ledger.path.glob(pattern))
+    for file in files:
+        file.write_text(file.read_text().replace(text, damage) if text else file.read_text())
+    assert files
+    page = make(sweep, sweep_file, ledger)
+    assert '<section id="trials">' in page
+    assert "node1" in page or "provenance" in pattern
 
 
 def test_command_writes_below_another_root_and_refuses_an_empty_sweep(slq: Slq, tmp_path: Path) -> None:

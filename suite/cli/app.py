@@ -35,7 +35,8 @@ TrackingUri = Annotated[
     str | None,
     typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow; default: SQLite below the root."),
 ]
-RUNS, DATA, TABLES, FIGURES = Path("results/runs"), Path("data"), Path("results/tables"), Path("results/figures")
+RUNS, DATA = Path("results/runs"), Path("data")
+TABLES, FIGURES, REPORTS = Path("results/tables"), Path("results/figures"), Path("results/reports")
 TABLES_HELP = "Where the tables go; default: results/tables, or tables below another --root."
 INTERRUPTED = 130  # exit code
 
@@ -60,6 +61,27 @@ def open_sweep(sweep_file: Path, root: Path) -> tuple[Sweep, Ledger]:
 
     sweep = load_sweep(sweep_file)
     return sweep, Ledger(root.resolve(), sweep.name)
+
+
+def usual(folder: Path, ledger: Ledger) -> Path:
+    """The folder itself for the usual ledger, one of the same name in the root of another one."""
+    return folder if ledger.root == RUNS.resolve() else ledger.root / folder.name
+
+
+def check_file(target: Path) -> Path:
+    """The target. Raises `UserError` unless a file can be written there, its folder being made if need be."""
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; name a file in it")
+    check_folder(target.parent)
+    return target
+
+
+def check_folder(folder: Path) -> Path:
+    """The folder. Raises `UserError` if it, or what should hold it, is a file."""
+    files = [path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()]
+    if files:
+        raise UserError(f"{files[0]} is a file; name a folder")
+    return folder
 
 
 def me() -> str:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.app import FIGURES, RUNS, Root, SweepFile, call, open_sweep, out
-from suite.errors import UserError
+from suite.cli.app import FIGURES, RUNS, Root, SweepFile, call, check_folder, open_sweep, out, usual
 
 FIGURES_HELP = "Where the figures go; default: results/figures, or figures below another --root."
 
@@ -19,11 +18,10 @@ def figures(
     folder: Annotated[Path | None, typer.Option("--out", help=FIGURES_HELP)] = None,
 ) -> None:
     """Draw the sweep's figures from the ledger as it stands, as PDF, PNG and SVG."""
-    _require_matplotlib()
     from suite.report.figures import Absent, outcomes, save
 
     sweep, ledger = open_sweep(sweep_file, root)
-    folder = folder or (FIGURES if ledger.root == RUNS.resolve() else ledger.root / "figures")
+    folder = check_folder(folder or usual(FIGURES, ledger))
     drawn, gallery = 0, outcomes(ledger, sweep.trials)
     for warning in gallery.warnings:
         out.print(f"warning    {warning}", markup=False, soft_wrap=True)
@@ -39,11 +37,3 @@ def figures(
         out.print(f"figure     {first}{beside}", markup=False, soft_wrap=True)
     if not drawn:
         out.print(f"no figure yet; first: {call('run', sweep_file, root)}", markup=False, soft_wrap=True)
-
-
-def _require_matplotlib() -> None:
-    """Raises `UserError` with what to do if matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError("matplotlib is not installed, which draws the figures: pip install 'matplotlib>=3.8'") from None

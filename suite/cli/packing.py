@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.app import out
+from suite.cli.app import check_file, out
 from suite.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from suite.pack.container import Entry, Packed
+    from suite.pack.contents import Line
 
 GIBIBYTE = 2**30
 
@@ -32,14 +33,20 @@ def pack(
     from suite.pack.contents import by_coder
     from suite.pack.convert import pack
 
-    _refuse_to_replace(target, force)
+    _check_target(target, force)
     file = pack(source, target)
     before = source.stat().st_size
-    out.print(f"{target}: {file.size:,} bytes, {before / file.size:.2f} times smaller than {source}", soft_wrap=True)
+    out.print(
+        f"{target}: {file.size:,} bytes, {before / file.size:.2f} times smaller than {source}",
+        markup=False,
+        soft_wrap=True,
+    )
     if sizes := by_coder(file):
         codes = sum(section.code_bits + section.position_bits for section in map(file.section, _coded(file)))
         each = ", ".join(f"{name} {bits / 8:,.0f}" for name, bits in sorted(sizes.items(), key=lambda item: item[1]))
-        out.print(f"codes take {codes / 8:,.0f} bytes; by one coder for all tensors: {each}", soft_wrap=True)
+        out.print(
+            f"codes take {codes / 8:,.0f} bytes; by one coder for all tensors: {each}", markup=False, soft_wrap=True
+        )
     else:
         out.print("no tensor has few distinct values: nothing is coded")
 
@@ -48,9 +55,9 @@ def unpack(source: PackedFile, target: Target, force: Force = False, limit: Limi
     """Write a packed network's tensors as safetensors."""
     from suite.pack.convert import unpack
 
-    _refuse_to_replace(target, force)
-    state = unpack(source, target, _bytes(limit))
-    out.print(f"{target}: {_summary(state)}", soft_wrap=True)
+    _check_target(target, force)
+    state = unpack(source, target, limit * GIBIBYTE)
+    out.print(f"{target}: {_summary(state)}", markup=False, soft_wrap=True)
 
 
 def verify(
@@ -61,18 +68,18 @@ def verify(
     """Decode a packed network, comparing all checksums; exit 2 if it is damaged."""
     from suite.pack.convert import decode, difference, read_tensors
 
-    state = decode(file, _bytes(limit))
+    state = decode(file, limit * GIBIBYTE)
     if against is not None and (found := difference(state, read_tensors(against))):
         raise UserError(f"{file} is not {against}: {found}")
     same = f", the same as {against}" if against else ""
-    out.print(f"{file}: ok, {_summary(state)}{same}", soft_wrap=True)
+    out.print(f"{file}: ok, {_summary(state)}{same}", markup=False, soft_wrap=True)
 
 
 def inspect(file: PackedFile) -> None:
     """Show what a packed network holds and how, tensor by tensor; decodes nothing."""
     from rich.table import Table
+    from rich.text import Text
 
-    from suite.pack.contents import contents
     from suite.pack.convert import open_packed
 
     content = open_packed(file)
@@ -82,13 +89,23 @@ def inspect(file: PackedFile) -> None:
         grid.add_column(name)
     for name in ("values", "bytes", "bits each"):
         grid.add_column(name, justify="right")
-    for line in contents(content):
+    for line in _lines(content, file):
         shape = "x".join(map(str, line.shape)) or "1"
         values = "" if line.entries is None else str(line.entries)
-        grid.add_row(line.name, shape, line.dtype, line.stored, values, f"{line.size:,}", f"{line.bits:.2f}")
+        grid.add_row(Text(line.name), shape, line.dtype, line.stored, values, f"{line.size:,}", f"{line.bits:.2f}")
     out.print(grid)
     rest = content.size - content.books_size - sum(len(entry.data) for entry in content.entries)
     out.print(f"{content.size:,} bytes, of which {content.books_size:,} codebooks, {rest:,} names and checksums")
+
+
+def _lines(content: Packed, file: Path) -> list[Line]:
+    from suite.pack.contents import contents
+    from suite.pack.errors import PackError
+
+    try:
+        return contents(content)
+    except PackError as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
 
 
 def _coded(file: Packed) -> list[Entry]:
@@ -100,10 +117,8 @@ def _summary(state: dict[str, Tensor]) -> str:
     return f"{len(state)} tensors, {numbers:,} numbers"
 
 
-def _bytes(limit: float) -> int:
-    return round(limit * GIBIBYTE)
-
-
-def _refuse_to_replace(target: Path, force: bool) -> None:
+def _check_target(target: Path, force: bool) -> None:
+    if not check_file(target).parent.is_dir():
+        raise UserError(f"no folder {str(target.parent)!r}; make it, or name a file elsewhere")
     if target.exists() and not force:
         raise UserError(f"{target} is there already; name another file, or say --force")

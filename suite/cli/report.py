@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.app import RUNS, Root, SweepFile, open_sweep, out
-
-REPORTS = Path("results/reports")
+from suite.cli.app import REPORTS, RUNS, Root, SweepFile, check_file, open_sweep, out, usual
 
 
 def report(
@@ -25,7 +23,6 @@ def report(
     from suite.report.web import write_report
 
     sweep, ledger = open_sweep(sweep_file, root)
-    usual = REPORTS if ledger.root == RUNS.resolve() else ledger.root / "reports"
-    page = target or usual / f"{sweep.name}.html"
+    page = check_file(target or usual(REPORTS, ledger) / f"{sweep.name}.html")
     write_report(sweep, sweep_file, ledger, RUNS, load_references(), page)
-    out.print(f"report   {page}", soft_wrap=True)
+    out.print(f"report   {page}", markup=False, soft_wrap=True)

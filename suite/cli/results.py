@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.app import FIGURES, RUNS, TABLES, TABLES_HELP, Root, SweepFile, TrackingUri, open_sweep, out
+from suite.cli.app import (
+    FIGURES,
+    RUNS,
+    TABLES,
+    TABLES_HELP,
+    Root,
+    SweepFile,
+    TrackingUri,
+    check_folder,
+    open_sweep,
+    out,
+    usual,
+)
 
 if TYPE_CHECKING:
     from suite.ledger import Ledger
@@ -70,15 +82,10 @@ def _pages(sweep: Sweep, ledger: Ledger) -> list[Path]:
     networks = dict.fromkeys(trial.network for trial in sweep.trials)
     figures = [f"{sweep.name}-{network}-*.png" for network in networks]  # "name-*" would be those of "name-small" too
     found = [
-        *_usual(TABLES, ledger).glob(f"{sweep.name}.*"),
-        *itertools.chain(*(_usual(FIGURES, ledger).glob(pattern) for pattern in figures)),
+        *usual(TABLES, ledger).glob(f"{sweep.name}.*"),
+        *itertools.chain(*(usual(FIGURES, ledger).glob(pattern) for pattern in figures)),
     ]
-    return [file for file in sorted(found) if plan.exists() and file.stat().st_mtime >= plan.stat().st_mtime]
-
-
-def _usual(folder: Path, ledger: Ledger) -> Path:
-    """The folder itself for the usual ledger, one of the same name in the root of another one."""
-    return folder if ledger.root == RUNS.resolve() else ledger.root / folder.name
+    return [file for file in sorted(set(found)) if plan.exists() and file.stat().st_mtime >= plan.stat().st_mtime]
 
 
 def tables(
@@ -96,7 +103,7 @@ def print_tables(sweep: Sweep, ledger: Ledger, folder: Path | None) -> None:
 
     built = build_tables(ledger, sweep.trials, load_references())
     print_tables(built, out)
-    for path in write_tables(built, folder or _usual(TABLES, ledger)):
+    for path in write_tables(built, check_folder(folder or usual(TABLES, ledger))):
         out.print(f"table    {path}", soft_wrap=True)
 
 

@@ -34,9 +34,13 @@ def pack(source: Path, target: Path) -> Packed:
         raise UserError(
             f"{source}: {name} is of {dtype}, which cannot be packed; possible: {', '.join(map(str, DTYPES))}"
         )
-    data = pack_tensors(state)
+    try:
+        data = pack_tensors(state)
+        content = unpacked(data)  # before anything is written
+    except (PackError, UnicodeEncodeError) as error:
+        raise UserError(f"{source} cannot be packed: {error}") from None
     write_atomic(target, lambda temporary: temporary.write_bytes(data))
-    return unpacked(data)
+    return content
 
 
 def pack_tensors(state: Mapping[str, Tensor]) -> bytes:
@@ -46,14 +50,14 @@ def pack_tensors(state: Mapping[str, Tensor]) -> bytes:
     return packed(coded, {name: tensor for name, tensor in state.items() if name not in coded})
 
 
-def unpack(source: Path, target: Path, limit: int) -> dict[str, Tensor]:
+def unpack(source: Path, target: Path, limit: float) -> dict[str, Tensor]:
     """Write the tensors of a packed file as safetensors, and return them. Raises as `decode` does."""
     state = decode(source, limit)
     write_atomic(target, lambda temporary: save_file(state, temporary))
     return state
 
 
-def decode(path: Path, limit: int) -> dict[str, Tensor]:
+def decode(path: Path, limit: float) -> dict[str, Tensor]:
     """All tensors of a packed file, which may be a stranger's; every checksum is compared.
 
     Args:
@@ -100,10 +104,16 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a damaged pickle can end in any
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(f"{path} is no state_dict that torch saved: {type(error).__name__}: {reason}") from None
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and _is_plain(t) for k, t in state.items()):
         keys = f"; it has {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else ""
-        raise UserError(f"{path} has not a tensor under each name, as a state_dict has{keys}; save model.state_dict()")
+        raise UserError(
+            f"{path} has not a dense tensor under each name, as a state_dict has{keys}; save model.state_dict()"
+        )
     return dict(state)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _existing(path: Path) -> Path:

@@ -27,7 +27,7 @@ def _holds(name: str, wanted: Any, settings: Mapping[str, Any]) -> bool:
         return True
     if wanted in ("exists", "absent"):
         return _is_set(name, settings) is (wanted == "exists")
-    if name not in settings and not _is_part_of_none(name, settings):
+    if name not in settings and not _is_part_of_none(name, settings) and not _is_set(name, settings):
         raise UserError(
             f"published figure: {name!r} is no setting of {settings.get('method.name')}{choices(name, settings)}"
         )

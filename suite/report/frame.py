@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from suite.config import NOT_IDENTITY, dotted
+from suite.config import dotted, shared
 from suite.errors import UserError
 from suite.ledger import Ledger, State, Work
 from suite.report.label import row_labels
@@ -55,7 +55,7 @@ COLUMNS = [*IDENTITY, *ACCURACY, *SIZE, "coders", *COST, *HISTORY]
 
 UNREADABLE = "unreadable"  # the state of a trial whose folder cannot be read: it counts as missing
 # what reading such a folder raises
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, UserError)
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, UserError)
 
 
 class PlannedTrial(Protocol):
@@ -99,7 +99,7 @@ def _row(work: Work, trial: PlannedTrial) -> dict[str, Any]:
         "label": trial.label,
         "title": trial.title,
         "as_published": trial.as_published,
-        "configuration": json.dumps({k: v for k, v in settings.items() if _is_shared(k)}, sort_keys=True),
+        "configuration": json.dumps(shared(settings), sort_keys=True),
         "method": settings.pop("method.name"),
         "bits": settings.pop("method.bits", None),
     }
@@ -114,11 +114,6 @@ def _labels(frame: pd.DataFrame) -> dict[str, str]:
         texts = row_labels(list(block["title"]), [json.loads(configuration) for configuration in configurations])
         labels |= dict(zip(configurations, texts, strict=True))
     return labels
-
-
-def _is_shared(name: str) -> bool:
-    """Whether trials of one row have this setting in common: not a seed, and not one without influence on the outcome."""
-    return name.rpartition(".")[2] != "seed" and name.partition(".")[0] not in NOT_IDENTITY
 
 
 def _seen(work: Work) -> dict[str, Any]:
@@ -172,9 +167,12 @@ def _accuracies(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sizes(result: dict[str, Any]) -> dict[str, Any]:
+    size = result["size"]
     return {
-        **{name: result["size"][name] for name in PACKED},  # None where a network has none of it
-        "coders": json.dumps(result["size"]["coders"]),
+        **{
+            name: None if size[name] is None else float(size[name]) for name in PACKED
+        },  # None: a network has none of it
+        "coders": json.dumps({name: int(bits) for name, bits in size["coders"].items()}),
         "values": max((int(layer["values"]) for layer in result["layers"]), default=None),
     }
 

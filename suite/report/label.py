@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 Settings = Mapping[str, Any]
@@ -25,7 +27,20 @@ def row_labels(titles: Sequence[str], settings: Sequence[Settings]) -> list[str]
     Rows of a method that differ have different labels or widths. What more than half of them have in common goes without saying.
     """
     rows = [_gathered(row) for row in settings]
-    return [_label(title, row, _peers(title, titles, rows)) for title, row in zip(titles, rows, strict=True)]
+    peers: dict[str, list[Settings]] = defaultdict(list)
+    for title, row in zip(titles, rows, strict=True):
+        peers[title].append(row)
+
+    @cache  # else time grows with the square of the rows
+    def usual(title: str, name: str, width: Any) -> Any:
+        return _usual(name, width, peers[title])
+
+    def label(title: str, row: Settings) -> str:
+        width = row.get("method.bits")
+        telling = [n for n in row if n not in _SHOWN_ELSEWHERE and row[n] != usual(title, n, width)]
+        return ", ".join([title, *_phrases(telling, row)])
+
+    return [label(title, row) for title, row in zip(titles, rows, strict=True)]
 
 
 def _gathered(row: Settings) -> dict[str, Any]:
@@ -35,26 +50,19 @@ def _gathered(row: Settings) -> dict[str, Any]:
     return {KEPT: by_layer or row.get(KEPT), **rest}
 
 
-def _peers(title: str, titles: Sequence[str], rows: Sequence[Settings]) -> list[Settings]:
-    return [row for other, row in zip(titles, rows, strict=True) if other == title]
-
-
-def _label(title: str, row: Settings, peers: Sequence[Settings]) -> str:
-    telling = [name for name in row if name not in _SHOWN_ELSEWHERE and _tells(name, row, peers)]
-    return ", ".join([title, *_phrases(telling, row)])
-
-
-def _tells(name: str, row: Settings, peers: Sequence[Settings]) -> bool:
-    """Whether a setting differs between the peers that have it, and is not what most have. None need be said only beside a
+def _usual(name: str, width: Any, peers: Sequence[Settings]) -> Any:
+    """The value of a setting that more than half of the peers that have it share, else None: that need be said only beside a
     value that most have.
 
     A method's list, such as the clusters of each stage, must differ at the same width.
     """
     by_width = name.startswith("method.") and any(isinstance(peer.get(name), list) for peer in peers)
-    width = row.get("method.bits")
     values = [peer[name] for peer in peers if name in peer and not (by_width and peer.get("method.bits") != width)]
-    usual = next((value for value in values if 2 * values.count(value) > len(values)), None)
-    return bool(row[name] != usual)
+    candidate, lead = None, 0
+    for value in values:  # Boyer and Moore: only the last candidate can be a majority
+        candidate = value if lead == 0 else candidate
+        lead += 1 if value == candidate else -1
+    return candidate if 2 * values.count(candidate) > len(values) else None
 
 
 def _phrases(names: Sequence[str], row: Settings) -> Iterator[str]:

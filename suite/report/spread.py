@@ -43,11 +43,11 @@ class Interval:
     @staticmethod
     def of(values: pd.Series[float]) -> Interval | None:
         """Of the values that are there; None if they are fewer than 3."""
-        from scipy.stats import bootstrap  # here: importing it takes longer than printing most tables
-
         present = values.dropna().to_numpy(dtype=float)
         if len(present) < FEWEST:
             return None
+        from scipy.stats import bootstrap  # here: importing it takes longer than printing most tables
+
         found = bootstrap(
             (present,),
             np.mean,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from suite.history import recorded
@@ -45,9 +46,9 @@ def _row(work: Work, event: Event) -> dict[str, Any]:
     figures = {name: float(event[name]) for name in FIGURES if event.get(name) is not None}
     return {
         "id": work.id,
-        "time": pd.Timestamp(event["t"], unit="s", tz="UTC"),
+        "time": pd.Timestamp(event["t"], unit="s", tz="UTC").as_unit("ns"),
         "event": event["event"],
-        **{name: int(event[name]) for name in WHOLE if event.get(name) is not None},
+        **{name: np.int64(int(event[name])) for name in WHOLE if event.get(name) is not None},
         **figures,
         **{name: 100 * figures[name] for name in PERCENT if name in figures},
     }

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.track.names import PlannedTrial
-from suite.track.store import TrackingError
 from suite.track.writer import sync, sync_quietly
 
 INTERVAL = 30.0  # seconds between syncs
@@ -47,7 +47,7 @@ def syncing(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, *, enable
 def follow(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, over: Callable[[], bool]) -> Iterator[str]:
     """Sync now and then until `over`, and once more; yields what a sync did when that is something new.
 
-    An MLflow that is away is said once, and tried again.
+    What goes wrong, such as an MLflow that is away, is said once, and tried again.
     """
     said = ""
     while True:
@@ -55,7 +55,7 @@ def follow(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, over: Call
         try:
             report = sync(ledger, planned, uri)
             text = str(report) if report.created or report.updated or last else ""
-        except TrackingError as error:
+        except UserError as error:
             text = f"{error}; trying again every {INTERVAL:.0f} s"
         if text and text != said:
             yield text

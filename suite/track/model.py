@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from suite.data import DATASETS
+from suite.errors import UserError
 from suite.files import read_json
 from suite.track import served
 
@@ -23,14 +24,15 @@ def log_model(client: Any, run: Any, trial: str, packed: Path, *, known: bool) -
 
     `packed` lies in the trial's folder, beside its settings.
     """
+    if (data := (read_json(packed.parent / served.CONFIG) or {}).get("data")) not in DATASETS:
+        raise UserError(f"{packed.parent} gets no model in MLflow: this version does not know its data {data!r}")
     identity = (_ready(client, run) if known else None) or _upload(client, run, trial, packed)
     _link(client, run, identity)
 
 
 def _ready(client: Any, run: Any) -> str | None:
     """The id of the run's model; those that were broken off are deleted."""
-    of_run = f"source_run_id = '{run.info.run_id}'"
-    models = client.search_logged_models([run.info.experiment_id], filter_string=of_run)
+    models = _models(client, run)
     ready: list[str] = [model.model_id for model in models if str(model.status) == "READY"]
     for model in models:
         if model.model_id not in ready:
@@ -39,9 +41,15 @@ def _ready(client: Any, run: Any) -> str | None:
 
 
 def delete_models(client: Any, run: Any) -> None:
-    """Delete the models of a run that is to go."""
-    for output in run.outputs.model_outputs if run.outputs else []:
-        client.delete_logged_model(output.model_id)
+    """Delete the models of a run that is to go, also those that were broken off before they were linked to it."""
+    for model in _models(client, run):
+        client.delete_logged_model(model.model_id)
+
+
+def _models(client: Any, run: Any) -> Any:
+    """Those that are not deleted."""
+    of_run = f"source_run_id = '{run.info.run_id}'"
+    return client.search_logged_models([run.info.experiment_id], filter_string=of_run)
 
 
 def _upload(client: Any, run: Any, trial: str, packed: Path) -> str:

@@ -65,15 +65,11 @@ def named(planned: Sequence[PlannedTrial]) -> dict[str, Named]:
 
 
 def _row(label: str, config: Mapping[str, Any]) -> _Row:
-    from suite.config import NOT_IDENTITY, dotted  # imports torch
+    from suite.config import dotted, shared  # imports torch
 
     method, _, place = label.rpartition(f" s{config.get('seed')}")
-    settings = {
-        name: value
-        for name, value in dotted(config).items()
-        if name.rpartition(".")[2] != "seed" and name.partition(".")[0] not in NOT_IDENTITY
-    }
-    return _Row(method or label, place if method else "", json.dumps(settings, sort_keys=True))
+    settings = json.dumps(shared(dotted(config)), sort_keys=True)
+    return _Row(method or label, place if method else "", settings)
 
 
 def _phrases(rows: Iterable[_Row]) -> dict[_Row, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import claim
+from suite.errors import UserError
 from suite.files import read_json
 from suite.history import recorded
 from suite.ledger import BASELINES, Attempt, Event, State, Work
@@ -111,6 +112,10 @@ class Projection:
 def project(work: Work, state: State, planned: Named | None) -> Projection:
     """The run of a trial that has at least one attempt; `planned` is None for a trial that is not planned any more."""
     attempts = work.attempts()
+    if not attempts:
+        raise UserError(
+            f"{work.path} has a result but no attempts; restore them, or remove the folder and run the trial again"
+        )
     events = [attempt.events() for attempt in attempts]
     start = _milliseconds(events[0][0]["t"]) if events[0] else _claimed(attempts[0])
     end = None if state is State.RUNNING else _ended(attempts[-1], events[-1], state)

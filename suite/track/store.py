@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,14 @@ def _sqlite_address(file: Path) -> str:
 
 
 def shown(uri: str) -> str:
-    """The URI without the user and the password that it may hold."""
+    """The URI without the user, the password and the options that it may hold."""
     scheme, slashes, rest = uri.partition("://")
-    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
+    return f"{scheme}{slashes}{re.split('[?&]', rest.rpartition('@')[2])[0]}"
 
 
 def explain(uri: str, error: Exception) -> str:
     """What to tell a user about an error of MLflow: its first line, without the password that a URI may hold, and what to do."""
-    reason = (str(error).splitlines() or [""])[0][:300].replace(uri, shown(uri))
+    reason = (str(error).replace(uri, shown(uri)).splitlines() or [""])[0][:300]
     return (
         f"MLflow at {shown(uri)}: {type(error).__name__}: {reason}. "
         f"The ledger is complete: sync again later{_remedy(uri, error)}"

@@ -93,12 +93,20 @@ def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, pages: Sequ
     plan = named(planned)
     outcomes: list[Outcome] = []
     points = 0
+    damaged: list[UserError] = []
     for work in ledger.trials():
-        if (state := work.state()) is not State.NEW:
+        if (state := work.state()) is State.NEW:
+            continue
+        try:
             outcome, written = _sync_trial(client, experiment, work, state, plan.get(work.id), runs.get(work.id))
-            outcomes.append(outcome)
-            points += written
+        except UserError as error:  # its result cannot be read; the other trials' can
+            damaged.append(error)
+            continue
+        outcomes.append(outcome)
+        points += written
     sync_pages(client, experiment, there, pages)
+    if damaged:
+        raise damaged[0]
     created, updated, unchanged = (outcomes.count(outcome) for outcome in Outcome)
     return SyncReport(created, updated, unchanged, points)
 

@@ -49,15 +49,17 @@ def test_every_bit_comes_back(state: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-def test_few_values_are_coded_and_many_are_not(dtype: torch.dtype) -> None:
+def test_few_values_are_coded(dtype: torch.dtype) -> None:
     few = torch.randint(-2, 3, (64, 50)).to(dtype) / 8
     coded = coded_of(few)
     assert coded is not None
     assert len(coded.codebook) == 5
     assert torch.equal(coded.decoded(), few)
-    assert coded_of(torch.randn(64, 50, dtype=torch.float64).to(dtype)) is None or dtype.itemsize == 2
-    assert coded_of(torch.arange(50)) is None
-    assert coded_of(torch.tensor(1.0, dtype=dtype)) is None
+
+
+@pytest.mark.parametrize("tensor", [torch.rand(64, 50), torch.rand(50).double(), torch.arange(50), torch.tensor(1.0)])
+def test_many_values_and_what_is_no_weight_are_not(tensor: Tensor) -> None:
+    assert coded_of(tensor) is None
 
 
 def test_size_is_near_the_entropy() -> None:
@@ -120,6 +122,13 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: torch.save({"epoch": 3, "model": {}}, path),
         "it has epoch, model; save model.state_dict()",
     ),
+    "no names": (lambda path: torch.save({0: torch.ones(2)}, path), "has not a dense tensor under each name"),
+    "sparse": (
+        lambda path: torch.save({"w": torch.eye(3).to_sparse()}, path),
+        "has not a dense tensor under each name",
+    ),
+    "nine dimensions": (lambda path: torch.save({"w": torch.ones([1] * 9)}, path), "cannot be packed"),
+    "a name that is no text": (lambda path: torch.save({"w\ud800": torch.ones(2)}, path), "cannot be packed"),
     "complex": (lambda path: torch.save({"w": torch.ones(2) * 1j}, path), "w is of torch.complex64"),
 }
 
@@ -164,6 +173,25 @@ def test_nothing_is_replaced_unasked(slq: Slq, tmp_path: Path) -> None:
     assert (ended.code, "--force" in ended.err, target.read_text()) == (2, True, "precious")
     assert slq("pack", source, target, "--force").code == 0
     assert slq("unpack", target, source).code == 2
+
+
+def test_targets_that_cannot_be_written(slq: Slq, tmp_path: Path) -> None:
+    source = tmp_path / "m.safetensors"
+    save_file({"w": torch.ones(4)}, source)
+    for target, words in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "no" / "x.slq", "no folder"),
+        (source / "x", "is a file"),
+    ):
+        ended = slq("pack", source, target, "--force")
+        assert (ended.code, words in ended.err) == (2, True)
+
+
+def test_names_are_no_markup(slq: Slq, tmp_path: Path) -> None:
+    (tmp_path / "m.slq").write_bytes(pack_tensors({"net[red].w": torch.ones(2), "a[/b]": torch.ones(2)}))
+    ended = slq("inspect", tmp_path / "m.slq")
+    assert "net[red].w" in ended.out
+    assert "a[/b]" in ended.out
 
 
 def test_another_network_is_told_apart(slq: Slq, tmp_path: Path) -> None:

@@ -38,14 +38,14 @@ class _Sensitivity:
     layers: list[str]
     columns: list[str]
     across: str  # what the columns are
-    rises: NDArray[np.float64]  # (layers, columns) nats; NaN where nothing was measured
+    rises: NDArray[np.float64]  # (layers, columns) nats
     marks: list[list[str]]  # (layers, columns) in the cells
 
 
 def draw(scene: Scene) -> Iterator[Drawn | Absent]:
     found, warnings = read_each(scene.quantized, lambda row: _sensitivity(scene, row))
     if not found:
-        reason = "no trial that is done has measured sensitivities (SLQ with partition loss or absolute, mixed widths)"
+        reason = "no trial that is done has measured the loss (SLQ by loss or absolute, mixed widths by loss)"
         yield Absent(scene.name(KIND), scene.title(TITLE), reason, warnings)
         return
     chosen, choice = select(found, MOST)
@@ -62,7 +62,7 @@ def _sensitivity(scene: Scene, row: Row) -> _Sensitivity | None:
     method = work.config()["method"]
     if row.method == "slq" and method["partition"] in MEASURED:
         return _clusters(work, scene.seed(work), snaps_of(work))
-    if row.method == "mixed":
+    if row.method == "mixed" and method["sensitivity"] == "loss":
         return _widths(scene.seed(work), method["widths"], snaps_of(work)[0])
     return None
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from suite.ledger import Event, Ledger
-from suite.report.figures.scene import events_of, full_name, read_each, selection
+from suite.report.figures.scene import events_of, full_name, read_each, select
 from suite.report.table import FULL_PRECISION, Block, Row
 from suite.report.web.paths import Shorten
 from suite.report.web.plot import Plot, Trace, axis, layout, look_of
@@ -16,29 +17,30 @@ MOST_ROWS = 14  # curves that an eye can follow
 MOST_POINTS = 250  # of a curve
 DASHES = {1: "dot", 2: "dot", 3: "dash", 4: "dashdot"}  # by width in bits; others are solid
 TICKS = [float(f"{digit}e{power}") for power in range(-4, 4) for digit in (1, 2, 5)]  # of losses
-EVALUATIONS = ("baseline", "snap", "eval", "final")
+EVALUATIONS = ("snap", "eval", "final")
 
 
 @dataclass(frozen=True)
 class Course:
-    """Of one trial; `training` are losses, `accuracy` evaluations on the test images, in the order they were made."""
+    """Of one trial."""
 
     trial: str
-    training: list[Event]
-    accuracy: list[Event]
+    training: list[Event]  # losses
+    accuracy: list[Event]  # evaluations on the test images, in the order they were made
 
 
 def curves(number_of_block: int, block: Block, ledger: Ledger, shorten: Shorten) -> Iterator[Plot]:
     """One figure, none while nothing has been trained."""
     quantized = [row for row in block.rows if row.method != FULL_PRECISION]
-    found, warnings = read_each(quantized, lambda row: _course(row, ledger))
-    rows, how = selection([row for row, _ in found], MOST_ROWS)
-    courses = [(row, course) for row, course in found if any(row is each for each in rows)]
+    found, warnings = read_each(quantized, lambda row: _drawn(row, ledger))
+    courses, how = select(found, MOST_ROWS)
     if not courses:
         return
-    thinned = max(len(course.training) for _, course in courses) > MOST_POINTS
-    thin = f" Of long curves only {MOST_POINTS} losses are drawn." if thinned else ""
-    last = "; ".join(f"{full_name(row)} {_percent(course.accuracy[-1])}" for row, course in courses if course.accuracy)
+    thinned = max(len(course.training) for _, (course, _) in courses) > MOST_POINTS
+    thin = f" Of long curves at most {MOST_POINTS} losses are drawn." if thinned else ""
+    last = "; ".join(
+        f"{full_name(row)} {_percent(course.accuracy[-1])}" for row, (course, _) in courses if course.accuracy
+    )
     yield Plot(
         id=f"plot-{number_of_block}-curves",
         title=f"{block.title}: loss and accuracy over the training steps",
@@ -46,7 +48,7 @@ def curves(number_of_block: int, block: Block, ledger: Ledger, shorten: Shorten)
         f"bottom: accuracy on the test images. Crosses: weights were quantized.{how}{thin}"
         + "".join(f" {shorten(warning)}" for warning in warnings),
         alt=f"Training loss and test accuracy over training steps. Last accuracy: {last}.",
-        traces=[trace for row, course in courses for trace in _traces(row, course)],
+        traces=[trace for _, (_, traces) in courses for trace in traces],
         layout=layout(
             660,
             showlegend=True,
@@ -57,6 +59,12 @@ def curves(number_of_block: int, block: Block, ledger: Ledger, shorten: Shorten)
         ),
         is_wide=True,
     )
+
+
+def _drawn(row: Row, ledger: Ledger) -> tuple[Course, list[Trace]] | None:
+    """With its traces: what cannot be drawn of damaged events shows here."""
+    course = _course(row, ledger)
+    return (course, list(_traces(row, course))) if course else None
 
 
 def _course(row: Row, ledger: Ledger) -> Course | None:
@@ -91,7 +99,7 @@ def _traces(row: Row, course: Course) -> Iterator[Trace]:
         **base,
         "mode": "lines+markers",
         "yaxis": "y2",
-        "x": [event.get("step", 0) for event in course.accuracy],
+        "x": [event["step"] for event in course.accuracy],
         "y": [_shorter(100 * event["top1"]) for event in course.accuracy],
         "marker": {
             "color": look_of(row.method).colour,
@@ -134,10 +142,8 @@ def _happened(event: Event) -> str:
             return f"stage {event['stage']} of {event['stages']} quantized, {100 * event['frozen']:.0f} % frozen"
         case "eval":
             return f"after re-training of stage {event['stage']} of {event['stages']}"
-        case "final":
-            return "the finished network"
         case _:
-            return "full precision"
+            return "the finished network"
 
 
 def _percent(event: Event) -> str:
@@ -145,5 +151,8 @@ def _percent(event: Event) -> str:
 
 
 def _shorter(value: Any) -> float:
-    """Five significant digits: more cannot be seen and would make the page larger."""
-    return float(f"{float(value):.5g}")
+    """Five significant digits: more cannot be seen and would make the page larger. Raises ValueError for NaN and infinity."""
+    short = float(f"{float(value):.5g}")
+    if not math.isfinite(short):
+        raise ValueError(f"{value} cannot be drawn")
+    return short

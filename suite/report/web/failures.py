@@ -32,8 +32,15 @@ def failures(trials: Sequence[Trial], ledger: Ledger, told: dict[str, Told], sho
     Slurm is asked, once, if trials of a submitted sweep stopped: why it ended a job is in no file of the ledger.
     """
     stopped = [trial for trial in trials if told[trial.id].state in (State.FAILED, State.LOST)]
-    submitted = ask(ledger) if stopped else Submitted()
+    submitted = _asked(ledger) if stopped else Submitted()
     return list(_found(trials, ledger, told, submitted, shorten))
+
+
+def _asked(ledger: Ledger) -> Submitted:
+    try:
+        return ask(ledger)
+    except DAMAGED:  # a submission's record: the trials' own files say the rest
+        return Submitted()
 
 
 def _found(

@@ -46,9 +46,16 @@ def _provenances(works: Iterable[tuple[str, Work]]) -> Iterator[tuple[str, Facts
     """With the data set of each."""
     for data, work in works:
         try:
-            yield from ((data, facts) for attempt in work.attempts() if (facts := attempt.provenance()))
+            yield from [(data, _checked(facts)) for attempt in work.attempts() if (facts := attempt.provenance())]
         except DAMAGED:  # listed among the failures, if it is a trial's
             continue
+
+
+def _checked(facts: Any) -> Facts:
+    """Raises AttributeError or TypeError for what is no provenance."""
+    versions: dict[str, Any] = facts.get("versions", {})
+    commit = facts.get("commit")
+    return {**facts, "versions": dict(versions.items()), "commit": None if commit is None else str(commit)}
 
 
 def _counted(title: str, names: list[str], facts: list[Facts], lines: Callable[[Facts], list[list[str]]]) -> Sheet:
