@@ -59,7 +59,7 @@ def _settings(path: Path, top: Block) -> Iterator[Block]:
         for key, values in product.items():
             if not isinstance(values, Items) or not values:
                 raise UserError(
-                    f"{path}:{product.lines[key]}: grid: {key} needs a list of values, not {values!r}; a single one stands in brackets, too"
+                    f"{path}:{product.lines[key]}: grid: {key} needs a list of values, not {values!r}; one stands in brackets, too"
                 )
         yield from _combinations(path, product)
     for block in _mappings(path, top, "trials"):

@@ -26,7 +26,7 @@ def test_the_sweep_loads(tmp_path: Path) -> None:
     file = tmp_path / "shown.yaml"
     file.write_text(block("yaml"))
     trials = load_sweep(file).trials
-    assert len(trials) == 2 * 3 + 4 + 1 - 1
+    assert len(trials) == 4 * 3 + 2 + 4 + 1 - 1
     assert {trial.retrain.budget for trial in trials} == {"trial"}
 
 
