@@ -9,7 +9,10 @@ import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PROBE = 2**16  # bytes
 
@@ -18,15 +21,25 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write(temporary)` fill a file beside `path`, then make it appear as `path` at once."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
         _fill(temporary, write)
-        temporary.chmod(stat.S_IMODE(mode))  # safetensors makes files that nobody else on a cluster could read
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write safetensors atomically, for all eyes that the umask allows: the library's own files are for their owner's only."""
+    from safetensors.torch import save_file
+
+    def write(temporary: Path) -> None:
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        save_file(tensors, temporary)
+        temporary.chmod(mode)
+
+    write_atomic(path, write)
 
 
 def _fill(path: Path, write: Callable[[Path], object]) -> None:

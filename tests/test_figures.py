@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.methods import AnyMethod
-from suite.report.figures import Absent, Drawn, figures_of, outcomes, save
+from suite.report.figures import Absent, Drawn, outcomes, save
 from suite.report.figures.histograms import spread_out
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import events_of, pages
@@ -151,15 +151,6 @@ def test_all_kinds_are_drawn_with_what_an_embedding_page_needs(complete: Drawing
         assert figure.title.startswith("LeNet-5 on Digits: ")
         assert re.search(r"\bn\b", figure.caption), figure.caption
         assert figure.alt.endswith(".")
-
-
-def test_figures_of_gives_the_drawn_ones_only(copied: Path) -> None:
-    trial_of(copied, "mixed").joinpath("result.json").unlink()
-    for part in ("-s0", "-s1", "-s2"):
-        trial_of(copied, f"slq-2b-loss-lenet5-digits{part}").joinpath("result.json").unlink()
-    sweep, ledger = sweep_of(copied)
-    names = [figure.name.rpartition("-")[2] for figure in figures_of(ledger, sweep.trials)]
-    assert names == [kind for kind in KINDS if kind != "sensitivity"]
 
 
 def test_axes_have_units(complete: Drawings) -> None:

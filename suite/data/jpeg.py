@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from suite.data.folders import ImageFiles, joint_digest, list_splits
 from suite.data.memory import Arrays
 from suite.data.source import DataInfo, Split
 from suite.errors import UserError
-from suite.files import write_atomic
+from suite.files import write_tensors
 
 
 def load_jpeg(info: DataInfo, root: Path, cache: Path) -> dict[Split, Arrays]:
@@ -27,7 +27,7 @@ def load_jpeg(info: DataInfo, root: Path, cache: Path) -> dict[Split, Arrays]:
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             tensors = _decode("train", train, info.size) | _decode("test", test, info.size)
-            write_atomic(path, lambda temporary: save_file(tensors, temporary))
+            write_tensors(path, tensors)
     return _arrays(load_file(path))
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from suite.errors import UserError
-from suite.files import write_atomic
+from suite.files import write_atomic, write_tensors
 from suite.pack.container import Packed, packed, unpacked
 from suite.pack.distinct import coded_of
 from suite.pack.errors import PackError
@@ -53,7 +53,7 @@ def pack_tensors(state: Mapping[str, Tensor]) -> bytes:
 def unpack(source: Path, target: Path, limit: float) -> dict[str, Tensor]:
     """Write the tensors of a packed file as safetensors, and return them. Raises as `decode` does."""
     state = decode(source, limit)
-    write_atomic(target, lambda temporary: save_file(state, temporary))
+    write_tensors(target, state)
     return state
 
 

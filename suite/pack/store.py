@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
-from suite.files import write_atomic
+from suite.files import write_atomic, write_tensors
 from suite.pack.container import is_packed, packed, unpacked
 from suite.pack.errors import PackError
 from suite.quant.layer import Layer
@@ -23,7 +23,7 @@ def save_network(path: Path, model: nn.Module, layers: dict[str, Layer]) -> None
     """Write the network. Layers whose weights are all frozen are stored as codes and codebook, the rest as it is."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state_of(model).items()}
     if not layers:
-        write_atomic(path, lambda temporary: save_file(state, temporary))
+        write_tensors(path, state)
         return
     coded = {name + WEIGHT: layer.coded() for name, layer in layers.items() if is_quantized(layer)}
     plain = {name: tensor for name, tensor in state.items() if name not in coded}

@@ -131,11 +131,21 @@ def build_tables(
     """
     if not planned:
         raise UserError(f"sweep {ledger.sweep} plans no trials, so it has no tables")
-    frame = tidy(ledger, planned)
+    return tables_of(ledger.sweep, tidy(ledger, planned), references, networks, data)
+
+
+def tables_of(
+    sweep: str,
+    frame: pd.DataFrame,
+    references: References,
+    networks: Mapping[str, str] = NETWORKS,
+    data: Mapping[str, str] = DATA,
+) -> Tables:
+    """The tables of a frame that `tidy` made: for those who need both, and the same moment of a running sweep in both."""
     pairs = list(dict.fromkeys(zip(frame["network"], frame["data"], strict=True)))
     parts = [frame[(frame["network"] == network) & (frame["data"] == name)] for network, name in pairs]
     return Tables(
-        sweep=ledger.sweep,
+        sweep=sweep,
         blocks=tuple(_block(part, references, networks, data) for part in parts),
         dirty=sum(dirty is True for dirty in frame["dirty"]),
         warnings=tuple(warning for warning in frame["warning"] if warning),

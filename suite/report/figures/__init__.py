@@ -1,7 +1,7 @@
 """Ledger -> figures: in matplotlib's object form, with caption and alternative text, and as files."""
 
 from suite.report.figures.drawn import Absent, Drawn
-from suite.report.figures.gallery import figures_of, outcomes
+from suite.report.figures.gallery import outcomes
 from suite.report.figures.save import save
 
-__all__ = ["Absent", "Drawn", "figures_of", "outcomes", "save"]
+__all__ = ["Absent", "Drawn", "outcomes", "save"]

@@ -15,7 +15,7 @@ from suite.report.figures.scene import Scene
 from suite.report.figures.style import house_style
 from suite.report.frame import PlannedTrial, tidy
 from suite.report.reference import References
-from suite.report.table import Tables, build_tables
+from suite.report.table import Tables, tables_of
 
 KINDS: tuple[Callable[[Scene], Iterator[Drawn | Absent]], ...] = (
     tradeoff.draw,
@@ -61,13 +61,5 @@ def outcomes(ledger: Ledger, planned: Sequence[PlannedTrial]) -> Gallery:
     """
     if not planned:
         raise UserError(f"sweep {ledger.sweep} plans no trials, so it has no figures")
-    tables = build_tables(ledger, planned, References(()))
-    return Gallery(ledger, tables, tidy(ledger, planned).set_index("id"))
-
-
-def figures_of(ledger: Ledger, planned: Sequence[PlannedTrial]) -> Iterator[Drawn]:
-    """Those of them that can be drawn.
-
-    Raises `UserError` if nothing is planned.
-    """
-    return (outcome for outcome in outcomes(ledger, planned) if isinstance(outcome, Drawn))
+    frame = tidy(ledger, planned)
+    return Gallery(ledger, tables_of(ledger.sweep, frame, References(())), frame.set_index("id"))

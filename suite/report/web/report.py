@@ -17,7 +17,7 @@ from suite.report.frame import tidy
 from suite.report.page import page
 from suite.report.parts import parts_of
 from suite.report.reference import References
-from suite.report.table import Block, Row, Tables, build_tables
+from suite.report.table import Block, Row, Tables, tables_of
 from suite.report.web.commands import LEDGER, commands
 from suite.report.web.cost import ENERGY, costs
 from suite.report.web.curves import curves
@@ -36,7 +36,7 @@ from suite.sweep import Sweep
 def write_report(
     sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, references: References, target: Path
 ) -> None:
-    """Write the page. The same ledger gives the same bytes.
+    """Write the page. The same ledger, at rest and without Slurm, gives the same bytes.
 
     Args:
         sweep_file: is shown as it is.
@@ -50,8 +50,9 @@ def write_report(
 def report(sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, references: References) -> str:
     """The page's text."""
     trials, shorten = sweep.trials, Shorten(ledger.root)
-    frame = tidy(ledger, trials).set_index("id", drop=False)
-    tables = build_tables(ledger, trials, references)
+    frame = tidy(ledger, trials)
+    tables = tables_of(ledger.sweep, frame, references)
+    frame = frame.set_index("id", drop=False)
     told, made_from = tell(trials, ledger, frame, shorten), origin(trials, ledger)
     plots = list(_plots(tables, ledger, shorten))
     return page(
