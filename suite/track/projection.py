@@ -171,12 +171,16 @@ def _config(work: Work, planned: Named | None) -> dict[str, Any]:
 def _tags(work: Work, state: State, config: Mapping[str, Any], planned: Named | None, attempts: int) -> dict[str, str]:
     """Only tags that stay once they are there: MLflow would keep one that disappears, a rebuild would not have it."""
     provenance = read_json(file) if (file := _newest_provenance(work)) else {}
-    commit = provenance.get("commit")
+    commit, dirty = provenance.get("commit"), any(attempt.provenance().get("dirty") for attempt in work.attempts())
     found = {tag: _dig(config, path) for tag, path in GROUPS.items()}
     found |= {"sweep": work.path.parents[1].name, "configuration": planned.configuration if planned else work.id}
     found |= {"pruned": config.get("prune") is not None}
     found |= {"state": str(state), "attempts": attempts, TRIAL: work.id, ORPHAN: planned is None}
-    found |= {"commit": commit and commit[:10], "mlflow.source.git.commit": commit, "dirty": provenance.get("dirty")}
+    found |= {
+        "commit": commit and commit[:10],
+        "mlflow.source.git.commit": commit,
+        "dirty": dirty if provenance else None,
+    }
     return {tag: v if isinstance(v, str) else json.dumps(v) for tag, v in found.items() if v is not None}
 
 

@@ -121,7 +121,7 @@ def test_a_finished_run_has_names_params_tags_metrics_and_artifacts(ledger: Ledg
         "attempts": "2",
         "commit": "c0ffeec0ff",
         "mlflow.source.git.commit": "c0ffee" * 6,
-        "dirty": "false",  # as the newest attempt says
+        "dirty": "true",  # as the first attempt was
         "partition": "loss",
         "pruned": "false",
         "sweep": "table1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -47,11 +47,7 @@ class Gallery:
             for draw in KINDS:
                 with house_style():
                     outcomes = list(draw(scene))
-                yield from (self._without_root(outcome) for outcome in outcomes)
-
-    def _without_root(self, outcome: Drawn | Absent) -> Drawn | Absent:
-        """Warnings without the absolute path, which differs between machines."""
-        return replace(outcome, warnings=tuple(text.replace(f"{self.ledger.root}/", "") for text in outcome.warnings))
+                yield from outcomes
 
 
 def outcomes(ledger: Ledger, planned: Sequence[PlannedTrial]) -> Gallery:

@@ -36,7 +36,8 @@ class _Weights:
 
     layer: str
     count: int  # pruned ones included
-    before: Array  # (L,)
+    edges: Array  # (BINS + 1,) rising; empty if all are pruned
+    heights: Array  # (BINS,) % of the weights before that are between two edges
     values: Array  # (V,) distinct ones afterwards, rising
     shares: Array  # (V,) % of the weights
 
@@ -91,10 +92,21 @@ def spread_out(count: int, most: int) -> list[int]:
 
 
 def _weights(layer: str, before: Array, after: Array) -> _Weights:
-    """A weight that is exactly zero before is a pruned one, and is left out."""
+    """What is drawn of them. A weight that is exactly zero before is a pruned one, and is left out."""
     live = before != 0
+    if not live.any():
+        return _Weights(layer, len(before), *np.empty((4, 0)))
+    share = 100 / int(live.sum())
     values, counts = np.unique(after[live], return_counts=True)
-    return _Weights(layer, len(before), before[live], values, 100 * counts / max(1, int(live.sum())))
+    edges = np.linspace(*_range(before[live], values), BINS + 1)
+    return _Weights(
+        layer,
+        len(before),
+        edges,
+        share * np.histogram(before[live], edges)[0],
+        values,
+        share * counts.astype(np.float64),
+    )
 
 
 def _line(line: Sequence[Axes], row: Row, network: _Network) -> None:
@@ -107,18 +119,15 @@ def _line(line: Sequence[Axes], row: Row, network: _Network) -> None:
 
 
 def _panel(axes: Axes, weights: _Weights, colour: str) -> None:
-    if not len(weights.before):
+    if not len(weights.edges):
         axes.set_title(f"{weights.layer}: all pruned")
         return
-    edges = np.linspace(*_range(weights), BINS + 1).tolist()
-    axes.hist(
-        weights.before, edges, weights=_percent(len(weights.before)), color=PALE, ec=GREY, lw=0.3, histtype="stepfilled"
-    )
+    axes.stairs(weights.heights, weights.edges, fill=True, fc=PALE, ec=GREY, lw=0.3)
     if len(weights.values) <= CENTRES:
         axes.vlines(weights.values, FLOOR, weights.shares, color=colour, lw=0.9)
         axes.plot(weights.values, weights.shares, "o", color=colour, ms=2.2)
     else:
-        axes.hist(weights.values, edges, weights=weights.shares, color=colour, lw=0.9, histtype="step")
+        axes.hist(weights.values, weights.edges.tolist(), weights=weights.shares, color=colour, lw=0.9, histtype="step")
     axes.set_yscale("log")
     axes.set_ylim(FLOOR, 150)
     axes.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
@@ -133,14 +142,10 @@ def _handles() -> list[Artist]:
     ]
 
 
-def _range(weights: _Weights) -> tuple[float, float]:
-    low = float(min(weights.before.min(), weights.values.min()))
-    high = float(max(weights.before.max(), weights.values.max()))
+def _range(before: Array, after: Array) -> tuple[float, float]:
+    low = float(min(before.min(), after.min()))
+    high = float(max(before.max(), after.max()))
     return (low, high) if low < high else (low - 1, high + 1)
-
-
-def _percent(count: int) -> Array:
-    return np.full(count, 100 / count)
 
 
 def _thousands(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from suite.files import write_atomic
 from suite.report.figures.drawn import Drawn
@@ -21,12 +21,13 @@ def save(drawn: Drawn, folder: Path) -> list[Path]:
         drawn.figure.draw_without_rendering()
         drawn.figure.set_layout_engine("none")  # found once: the same in all files
         for path in paths:
-            write_atomic(path, partial(_write, drawn, path.suffix[1:]))
+            write_atomic(path, partial(write, drawn, path.suffix[1:]))
     return paths
 
 
-def _write(drawn: Drawn, kind: str, path: Path) -> None:
-    drawn.figure.savefig(path, format=kind, dpi=DOTS, metadata=_metadata(drawn, kind))
+def write(drawn: Drawn, kind: str, target: Path | BinaryIO) -> None:
+    """As svg, pdf or png, in the style of the house if that is set."""
+    drawn.figure.savefig(target, format=kind, dpi=DOTS, metadata=_metadata(drawn, kind))
 
 
 def _metadata(drawn: Drawn, kind: str) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def draw(scene: Scene) -> Iterator[Drawn | Absent]:
         _ceilings(axes, full)
     left.set_xlabel("bits per quantized weight, as coded in the file")
     right.set_xlabel("size of the file (kB)")
-    left.set_ylabel("top-1 accuracy minus full precision's (points)")
+    scale = "\nlogarithmic beyond 1 point" if _is_steep(points) else ""
+    left.set_ylabel(f"top-1 accuracy minus full precision's (points){scale}")
     _legend(figure, points, full, numbers)
     yield Drawn(name, title, _caption(points, full), _alt(points, fronts[0]), figure)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from suite.ledger import Event, Ledger
 from suite.report.figures.scene import events_of, full_name, read_each, select
+from suite.report.figures.style import LOOKS
 from suite.report.table import FULL_PRECISION, Block, Row
 from suite.report.web.paths import Shorten
-from suite.report.web.plot import Plot, Trace, axis, layout, look_of
+from suite.report.web.plot import Plot, Trace, axis, layout
 
 MOST_ROWS = 14  # curves that an eye can follow
 MOST_POINTS = 250  # of a curve
@@ -83,7 +84,7 @@ def _traces(row: Row, course: Course) -> Iterator[Trace]:
         "name": name,
         "meta": {"method": row.method},
         "legendgroup": f"{name}, {course.trial}",
-        "line": {"color": look_of(row.method).colour, "width": 1.5, "dash": DASHES.get(row.bits or 0, "solid")},
+        "line": {"color": LOOKS[row.method].colour, "width": 1.5, "dash": DASHES.get(row.bits or 0, "solid")},
     }
     losses = [_shorter(event["loss"]) for event in training]
     yield {
@@ -102,7 +103,7 @@ def _traces(row: Row, course: Course) -> Iterator[Trace]:
         "x": [event["step"] for event in course.accuracy],
         "y": [_shorter(100 * event["top1"]) for event in course.accuracy],
         "marker": {
-            "color": look_of(row.method).colour,
+            "color": LOOKS[row.method].colour,
             "symbol": ["x" if event["event"] == "snap" else "circle" for event in course.accuracy],
             "size": [8 if event["event"] == "snap" else 4 for event in course.accuracy],
         },

@@ -15,6 +15,7 @@ import pandas as pd
 from suite.ledger import Ledger
 from suite.report.figures import Absent, Drawn
 from suite.report.figures.gallery import Gallery
+from suite.report.figures.save import write
 from suite.report.figures.style import house_style
 from suite.report.table import Tables
 from suite.report.web.paths import Shorten
@@ -45,5 +46,5 @@ def _drawing(outcome: Drawn | Absent, shorten: Shorten) -> Drawing:
 def _source(drawn: Drawn) -> str:
     buffer = io.BytesIO()
     with house_style():
-        drawn.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        write(drawn, "svg", buffer)
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

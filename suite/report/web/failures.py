@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from suite.config import Trial
-from suite.launch.whereabouts import Place, Submitted, ask, where
+from suite.launch.whereabouts import Submitted, ask, where
 from suite.ledger import Ledger, State, Work
 from suite.report.frame import DAMAGED
 from suite.report.web.paths import Shorten
@@ -63,7 +63,7 @@ def _failure(view: Told, work: Work, submitted: Submitted, shorten: Shorten) -> 
     log = attempt.log().rstrip().splitlines()[-LINES:] if attempt else []
     return Failure(
         trial=view,
-        place=found.place if found.place is not Place.NEW else view.state,
+        place=found.place,
         why=shorten(found.why or NO_LAST_WORD),
         reached=f"came to stage {stage}, step {step}" if stage else "ended before its first stage",
         log=shorten("\n".join(log)),

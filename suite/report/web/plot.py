@@ -40,7 +40,6 @@ SIGNS = {  # the same for the boxes
     "D": "◆",
     "P": "✚",
 }
-UNKNOWN = Look("#7f7f7f", "o")  # of a method that has no look of its own
 FONT = {"family": "system-ui, Segoe UI, Roboto, sans-serif", "size": 13}
 
 
@@ -71,18 +70,14 @@ class Swatch:
     sign: str
 
 
-def look_of(method: str) -> Look:
-    return LOOKS.get(method, UNKNOWN)
-
-
 def swatches(plots: list[Plot]) -> list[Swatch]:
     """Of the methods in these figures, in the order in which they appear."""
     methods = dict.fromkeys(trace["meta"]["method"] for plot in plots for trace in plot.traces if "meta" in trace)
-    return [_swatch(method, look_of(method)) for method in methods]
+    return [_swatch(method, LOOKS[method]) for method in methods]
 
 
 def _swatch(method: str, look: Look) -> Swatch:
-    return Swatch(method, METHODS.get(method, method), look.colour, SIGNS.get(look.marker, "●"))
+    return Swatch(method, METHODS[method], look.colour, SIGNS[look.marker])
 
 
 def anchor(row: Row) -> str:

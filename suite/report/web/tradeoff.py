@@ -7,9 +7,10 @@ from typing import Any
 
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import full_name, trials_each
+from suite.report.figures.style import LOOKS
 from suite.report.number import number
 from suite.report.table import FULL_PRECISION, Block, Row
-from suite.report.web.plot import SYMBOLS, Plot, Trace, anchor, axis, layout, look_of
+from suite.report.web.plot import SYMBOLS, Plot, Trace, anchor, axis, layout
 
 STEEP = 6.0  # points below the best configuration: the axis begins there at first
 
@@ -69,7 +70,7 @@ def _front(points: list[Point]) -> Trace:
 
 
 def _method(method: str, points: list[Point]) -> Trace:
-    look = look_of(method)
+    look = LOOKS[method]
     return {
         "type": "scatter",
         "mode": "markers",
@@ -83,7 +84,7 @@ def _method(method: str, points: list[Point]) -> Trace:
             "thickness": 1,
             "width": 3,
         },
-        "marker": {"color": look.colour, "symbol": SYMBOLS.get(look.marker, "circle"), "size": 10},
+        "marker": {"color": look.colour, "symbol": SYMBOLS[look.marker], "size": 10},
         "customdata": [[anchor(row), _told(row)] for row, _, _ in points],
         "hovertemplate": "%{customdata[1]}<extra></extra>",
     }
