@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -22,7 +23,7 @@ from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.methods import AnyMethod
 from suite.report.figures import Absent, Drawn, outcomes, save
-from suite.report.figures.histograms import spread_out
+from suite.report.figures.histograms import spread_out, weights_of
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import events_of, pages
 from suite.report.figures.sensitivity import fixed_in
@@ -326,6 +327,16 @@ def test_pages_are_of_about_the_same_size() -> None:
     assert pages(list(range(13)), 12) == [list(range(7)), list(range(7, 13))]
     assert pages([1, 2], 12) == [[1, 2]]
     assert pages([], 12) == []
+
+
+def test_shares_are_of_the_weights_that_are_left() -> None:
+    before, after = np.array([0.0, 0.0, 0.1, 0.2, 0.3, 0.4]), np.array([0.0, 0.0, 0.1, 0.1, 0.1, 0.4])
+    found = weights_of("fc1", before, after)
+    assert (found.count, found.values.tolist(), found.shares.tolist()) == (6, [0.1, 0.4], [75.0, 25.0])
+    assert (found.edges[0], found.edges[-1]) == (0.1, 0.4)
+    assert found.heights.sum() == pytest.approx(100)
+    assert found.heights[[0, -1]].tolist() == [25.0, 25.0]
+    assert len(weights_of("fc1", np.zeros(3), np.zeros(3)).edges) == 0
 
 
 @given(st.integers(1, 200), st.integers(2, 9))

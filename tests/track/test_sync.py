@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.track import (
     SyncReport,
@@ -30,6 +31,7 @@ from suite.track import (
     writer,
 )
 from suite.track.projection import LONGEST_PARAM, flatten
+from suite.track.store import explain, shown
 from tests.track.trials import (
     STEPS,
     Client,
@@ -523,3 +525,22 @@ def test_settings_become_dotted_texts() -> None:
     flat = flatten(nested)
     assert len(flat.pop("i")) == LONGEST_PARAM
     assert flat == {"a.b.c": "1.5", "a.d": "null", "e": "text", "f": "true", "g": '[1, "x"]', "h": "{}"}
+
+
+def test_a_damaged_trial_keeps_no_other_out(ledger: Ledger) -> None:
+    first, second, third = planned("a"), planned("b"), planned("c")
+    for trial in (first, second, third):
+        run(ledger, trial)
+    (ledger.trial(second.id).path / "result.json").write_text("{")
+    with pytest.raises(UserError, match=second.id):
+        sync(ledger, [first, second, third], default_uri(ledger.root))
+    assert {found.data.tags["slq.trial"] for found in runs_of(ledger)} == {first.id, third.id}
+
+
+@pytest.mark.parametrize("rest", ["ada:secret@host/db", "host/db?user=ada&password=secret", "ada:se@cret@host/db?a=b"])
+def test_no_password_is_shown(rest: str) -> None:
+    uri = f"postgresql+psycopg2://{rest}"
+    assert shown(uri) == "postgresql+psycopg2://host/db"
+    text = explain(uri, RuntimeError(f"{'x' * 280} {uri}"))  # cut within the address
+    assert "secret" not in text
+    assert "cret@" not in text

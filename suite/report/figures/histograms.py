@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Weights:
+class Weights:
     """Of one layer, pruned ones left out."""
 
     layer: str
@@ -45,7 +45,7 @@ class _Weights:
 @dataclass(frozen=True)
 class _Network:
     seed: int
-    layers: list[_Weights]
+    layers: list[Weights]
     total: int  # layers that are quantized
 
 
@@ -80,7 +80,7 @@ def _network(scene: Scene, row: Row) -> _Network | None:
     after = load_state(work.model)
     chosen = [names[i] for i in spread_out(len(names), LAYERS)]
     pairs = ((name, before[name + WEIGHT], after[name + WEIGHT]) for name in chosen)
-    layers = [_weights(name, old.double().numpy().ravel(), new.double().numpy().ravel()) for name, old, new in pairs]
+    layers = [weights_of(name, old.double().numpy().ravel(), new.double().numpy().ravel()) for name, old, new in pairs]
     return _Network(scene.seed(work), layers, len(names))
 
 
@@ -91,15 +91,15 @@ def spread_out(count: int, most: int) -> list[int]:
     return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
-def _weights(layer: str, before: Array, after: Array) -> _Weights:
+def weights_of(layer: str, before: Array, after: Array) -> Weights:
     """What is drawn of them. A weight that is exactly zero before is a pruned one, and is left out."""
     live = before != 0
     if not live.any():
-        return _Weights(layer, len(before), *np.empty((4, 0)))
+        return Weights(layer, len(before), *np.empty((4, 0)))
     share = 100 / int(live.sum())
     values, counts = np.unique(after[live], return_counts=True)
     edges = np.linspace(*_range(before[live], values), BINS + 1)
-    return _Weights(
+    return Weights(
         layer,
         len(before),
         edges,
@@ -118,7 +118,7 @@ def _line(line: Sequence[Axes], row: Row, network: _Network) -> None:
     line[0].set_ylabel(heading(row, f"seed {network.seed}", LINE), rotation=0, ha="right", va="center", fontsize=6.5)
 
 
-def _panel(axes: Axes, weights: _Weights, colour: str) -> None:
+def _panel(axes: Axes, weights: Weights, colour: str) -> None:
     if not len(weights.edges):
         axes.set_title(f"{weights.layer}: all pruned")
         return
