@@ -30,7 +30,7 @@ slurm-packages:
 
 # the files with the long tests come first, and not last, where one process would wait for the other
 test: check
-	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 fast: .venv/installed-dev
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
