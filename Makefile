@@ -1,12 +1,13 @@
-# make demo | demo-slurm | test | fast (the tests that take no more than seconds) | check | clean
+# make demo | demo-slurm | test | fast (the tests that take no more than seconds) | check | docs (the site, into build/site) | clean
 #   PYTHON       the interpreter that makes .venv (3.11 or newer)
 #   TORCH_INDEX  an additional package index to take torch from, e.g. PyTorch's own with CPU builds
 
 PYTHON ?= python3
-PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# --no-compile: Python compiles what is imported when it is, a tenth of what is installed, and saves it then
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export RUFF_OUTPUT_FORMAT ?= concise
 
-.PHONY: demo demo-slurm slurm-packages test check fast clean
+.PHONY: demo demo-slurm slurm-packages test tests check fast docs clean
 
 demo: .venv/installed
 	.venv/bin/slq run jobs/quickstart.yaml
@@ -28,12 +29,22 @@ demo-slurm: slurm-packages .venv/installed
 slurm-packages:
 	slurm/dev-cluster install
 
-# the files with the long tests come first, and not last, where one process would wait for the other
-test: check
-	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
+# mypy, which takes a minute of one processor, beside the tests, which begin with waiting for Slurm
+test: .venv/installed-dev
+	$(MAKE) --jobs=2 check tests
+
+# Five processes for two processors: half of the time is waiting for Slurm, servers and other processes. In the order of
+# tests/conftest.py, which has the long files first. Threads within them would only be in each other's way.
+tests fast: export OMP_NUM_THREADS = 1
+tests: .venv/installed-dev
+	.venv/bin/pytest -n 5 --dist loadfile --no-loadscope-reorder --durations=30
 
 fast: .venv/installed-dev
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv/installed-dev
+	.venv/bin/mkdocs build --strict
 
 check: .venv/installed-dev
 	.venv/bin/ruff check
@@ -52,9 +63,11 @@ check: .venv/installed-dev
 	$(PIP) --constraint constraints.txt --editable .
 	@touch $@
 
-.venv/installed-dev: .venv/installed
+# all at once, and not after the other: pip would look through everything twice
+.venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing into .venv, with what the tests need (a few minutes; 2 GB, with CUDA 6 GB; once)"
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+	@touch .venv/installed $@
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -72,6 +72,8 @@ def load(sweep: str | PathLike[str] | Sweep, root: str | PathLike[str] = "result
     Cost and origin:
 
     * `wall_seconds`, `cpu_seconds`, `gpu_seconds`: over all attempts
+    * `gpu_joules`, `cpu_joules`: what the counters of its GPU (NVML) and of all its machine's processors (RAPL) counted over all
+      attempts, killed ones up to their last checkpoint, whoever else used them; missing if one of them could not be read
     * `attempts`: attempts so far
     * `dirty`: whether any attempt behind the result ran from uncommitted code
     * `commit`: the commits that they ran from

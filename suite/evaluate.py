@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from suite.data import BatchRequest, DataSource
+from suite.tape import Changes, changed_outputs
 from suite.train import Compute, TrainingData
 
 BATCH = 256
@@ -33,8 +34,9 @@ def evaluate(model: nn.Module, source: DataSource, compute: Compute) -> Metrics:
         with compute.autocast():
             logits = model(images).float()
         sums += _sums(logits, labels)
-    top1, top5, loss = (sums / source.count("test")).tolist()
-    return Metrics(top1, top5, loss)
+    top1, top5, loss = sums.tolist()
+    count = source.count("test")  # divided here: CUDA multiplies by the reciprocal, which is not the same
+    return Metrics(top1 / count, top5 / count, loss / count)
 
 
 def _sums(logits: Tensor, labels: Tensor) -> Tensor:
@@ -52,14 +54,31 @@ class HeldOutLoss:
         self._model, self._compute = model, compute
         requests = [BatchRequest(part, None) for part in torch.split(data.held_out, BATCH)]
         self._batches = list(data.source.batches("train", requests, compute.device))
+        self._count = sum(len(labels) for _, labels in self._batches)
 
     @torch.inference_mode()
     def __call__(self) -> float:
         self._model.eval()
-        total, count = 0.0, 0
+        total = 0.0
         for images, labels in self._batches:
-            with self._compute.autocast():
-                logits = self._model(images).float()
-            total += float(F.cross_entropy(logits, labels, reduction="sum").double())
-            count += len(labels)
-        return total / count
+            total += _summed(self._forward(images), labels)
+        return total / self._count
+
+    @torch.inference_mode()
+    def changed(self, changes: Changes) -> list[list[float]]:
+        """The loss with each change of each weight alone; what comes before the weight in the network is computed once for all."""
+        self._model.eval()
+        totals = [[0.0] * len(each) for _, each in changes]
+        for images, labels in self._batches:
+            for weight, change, logits in changed_outputs(self._model, self._forward, images, changes):
+                totals[weight][change] += _summed(logits, labels)
+        return [[total / self._count for total in each] for each in totals]
+
+    def _forward(self, images: Tensor) -> Tensor:
+        with self._compute.autocast():
+            logits: Tensor = self._model(images).float()
+        return logits
+
+
+def _summed(logits: Tensor, labels: Tensor) -> float:
+    return float(F.cross_entropy(logits, labels, reduction="sum").double())

@@ -121,6 +121,7 @@ def _slurm() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k in SLURM or (k.startswith("SLURM_") and "JOB" in k)}
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -128,6 +129,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
 def _processor() -> str:
     """The processor's name where Linux tells it, else what Python knows."""
     try:

@@ -17,8 +17,10 @@ from suite import checkpoint, memory, stop
 from suite.checkpoint import Checkpoint, Position
 from suite.config import Recipe, Trial
 from suite.data import DataSource
+from suite.energy import Energy
 from suite.evaluate import Metrics, evaluate
 from suite.ledger import OpenAttempt
+from suite.masked import masked_step
 from suite.methods import Method
 from suite.methods.base import Through
 from suite.nets import build_network, quantizable
@@ -27,7 +29,6 @@ from suite.quant.layer import Layer
 from suite.train import (
     Compute,
     Forward,
-    Frozen,
     Phase,
     TrainingData,
     make_deterministic,
@@ -82,6 +83,7 @@ class Session:
             attempt.say(f"resuming at stage {self.position.stage + 1}, step {self.position.step + self.position.done}")
         self._wall, self._cpu = time.monotonic(), time.process_time()
         self._saved = time.monotonic()
+        self._energy = Energy(attempt.path, self.compute.device)
 
     def _build(self) -> nn.Module:
         info, trial = self.data.source.info, self.trial
@@ -119,7 +121,7 @@ class Session:
             self.model,
             self._forward(),
             optimizer,
-            Frozen(self.masked().values()),
+            masked_step(optimizer, self.masked().values()),
             self.data,
             recipe,
             self.trial.seed,
@@ -191,6 +193,7 @@ class Session:
                 phase.totals if phase else torch.zeros(3, dtype=torch.float64),
             ),
         )
+        self._energy.record()
         self._saved = time.monotonic()
         stop.check()
 
@@ -203,6 +206,7 @@ class Session:
     def cost(self) -> dict[str, Any]:
         """What the work took so far, over all attempts up to their last checkpoints."""
         self._count_time()
+        self._energy.record()
         on_gpu = self.compute.device.type == "cuda"
         return {
             "wall_seconds": round(self.position.wall_seconds, 3),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -83,21 +83,6 @@ class TrainingData:
             batches = torch.split(shuffled, batch_size)
             numbers = range(max(first, epoch * size), min(end, (epoch + 1) * size))
             yield [BatchRequest(batches[n - epoch * size], mix(seed, AUGMENT, n)) for n in numbers]
-
-
-class Frozen:
-    """Puts frozen weights back after each optimiser step, exactly, whatever momentum and decay did to them."""
-
-    def __init__(self, layers: Iterable[Layer]) -> None:
-        self._partly = [
-            (layer.weight.data, layer.frozen, layer.weight.detach().clone())
-            for layer in layers
-            if bool(layer.frozen.any()) and not bool(layer.frozen.all())
-        ]
-
-    def restore(self) -> None:
-        for weight, frozen, value in self._partly:
-            torch.where(frozen, value, weight, out=weight)
 
 
 def trainable(model: nn.Module, layers: dict[str, Layer], allowed: Callable[[str], bool]) -> list[nn.Parameter]:
@@ -191,7 +176,7 @@ def train(
     model: nn.Module,
     forward: Forward,
     optimizer: Optimizer,
-    frozen: Frozen,
+    step: Callable[[], object],
     data: TrainingData,
     recipe: Recipe,
     seed: int,
@@ -203,6 +188,7 @@ def train(
 
     Args:
         forward: the model, its compiled form, or the model seen through a quantizer.
+        step: the optimiser's step, or that of `masked_step`.
         after_step: called with the learning rate after every step, when all state is consistent; its exceptions pass through.
     """
     model.train()
@@ -213,21 +199,21 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
             torch.manual_seed(mix(seed, DROPOUT, phase.first + phase.done))
-            _step(forward, optimizer, images, labels, phase, compute)
-            frozen.restore()
+            _backward(forward, optimizer, images, labels, phase, compute)
+            step()
             phase.done += 1
             after_step(rate)
 
 
-def _step(
+def _backward(
     forward: Forward, optimizer: Optimizer, images: Tensor, labels: Tensor, phase: Phase, compute: Compute
 ) -> None:
+    """Gradients of a batch, and its part of the phase's totals."""
     with compute.autocast():
         logits, penalty = forward(images, phase.done / phase.steps)
     loss = F.cross_entropy(logits.float(), labels)
     optimizer.zero_grad(set_to_none=True)
     (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
     count = len(labels)
     correct = (logits.detach().argmax(1) == labels).sum()
     phase.totals += torch.stack([loss.detach().double() * count, correct.double(), phase.totals.new_tensor(count)])

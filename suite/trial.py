@@ -98,7 +98,7 @@ def network_of(session: Session) -> Net:
     def sample(count: int) -> Iterator[tuple[Tensor, Tensor]]:
         return session.data.sample(count, session.compute.device)
 
-    return Net(session.layers, loss, session.trial.seed, session.model, sample, session.position.memory)
+    return Net(session.layers, loss, session.trial.seed, session.model, sample, session.position.memory, loss.changed)
 
 
 def _snap(session: Session, net: Net, stages: int) -> None:

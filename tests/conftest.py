@@ -51,6 +51,44 @@ class Ended:
 
 Slq = Callable[..., Ended]
 
+# Files that take a minute or more, in turn those that wait (for Slurm, servers, other processes) and those that compute.
+LONG = (
+    "slurm/test_survival.py",
+    "contract/test_methods.py",
+    "slurm/test_ray_lost.py",
+    "track/test_sync.py",
+    "contract/test_backends.py",
+    "test_docs.py",
+    "slurm/test_ray.py",
+    "test_kill.py",
+    "slurm/test_submit.py",
+    "test_ray_cluster.py",
+    "slurm/test_queue.py",
+    "test_notebook.py",
+    "slurm/test_arrays.py",
+    "test_launch.py",
+    "slurm/test_dev_cluster.py",
+    "test_report_page.py",
+    "slurm/test_site_check.py",
+    "test_train.py",
+    "track/test_server.py",
+    "track/test_postgres.py",
+    "track/test_ui.py",
+    "track/test_model.py",
+    "test_fake_slurm.py",
+)
+
+
+def pytest_configure() -> None:
+    if missing := [name for name in LONG if not (Path(__file__).parent / name).exists()]:
+        raise pytest.UsageError(f"tests/conftest.py: LONG names files that are gone: {', '.join(missing)}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: one that is begun last would be waited for by all processes but one."""
+    places = {f"tests/{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
+
 
 @pytest.fixture
 def slq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Slq:

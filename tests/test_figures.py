@@ -22,7 +22,7 @@ from matplotlib.text import Text
 from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.methods import AnyMethod
-from suite.report.figures import Absent, Drawn, outcomes, save
+from suite.report.figures import Absent, Drawn, histograms, outcomes, save
 from suite.report.figures.histograms import spread_out, weights_of
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import events_of, pages
@@ -337,6 +337,25 @@ def test_shares_are_of_the_weights_that_are_left() -> None:
     assert found.heights.sum() == pytest.approx(100)
     assert found.heights[[0, -1]].tolist() == [25.0, 25.0]
     assert len(weights_of("fc1", np.zeros(3), np.zeros(3)).edges) == 0
+
+
+@given(st.data(), st.integers(1, 7))
+def test_large_layers_are_looked_at_in_blocks_with_the_same_outcome(data: st.DataObject, block: int) -> None:
+    """Against NumPy at once, to the bit."""
+    count = data.draw(st.integers(1, 30))
+    weights = st.lists(st.sampled_from([-1.5, -0.25, 0.0, 0.1, 0.3]), min_size=count, max_size=count)
+    before, after = (np.array(data.draw(weights), dtype=np.float32) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(histograms, "BLOCK", block)
+        found = weights_of("fc1", before, after)
+    old, new = (each[before != 0].astype(np.float64) for each in (before, after))
+    values, counts = np.unique(new, return_counts=True)
+    assert found.values.tolist() == values.tolist()
+    if len(old):
+        assert found.shares.tolist() == (100 / len(old) * counts).tolist()
+        assert found.heights.tolist() == (100 / len(old) * np.histogram(old, found.edges)[0]).tolist()
+        low, high = min(old.min(), new.min()), max(old.max(), new.max())
+        assert [found.edges[0], found.edges[-1]] == ([low, high] if low < high else [low - 1, high + 1])
 
 
 @given(st.integers(1, 200), st.integers(2, 9))

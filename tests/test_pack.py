@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from suite.methods import KMeans
 from suite.methods.base import Net
 from suite.nets import build_network, quantizable
-from suite.pack.bits import ANY
-from suite.pack.coders import CODERS
+from suite.pack.contents import RECORDED
 from suite.pack.size import index_width, measure
 from suite.pack.store import load_network, load_state, save_network, verify
 from suite.quant.dither import Dither
@@ -65,7 +64,7 @@ def test_the_parts_add_up_to_the_real_file(tmp_path: Path, bits: int) -> None:
     fixed = bits * weights + 5 * (2 ** (bits - 1) + 1) * 32
     assert size.fixed_bits_per_weight == fixed / weights
     assert size.fixed_ratio == size.full_bits / (fixed + 32 * biases)
-    assert set(size.coders) == {coder.name for coder in CODERS if coder.largest == ANY}
+    assert set(size.coders) == {*RECORDED}
     assert size.entropy_bits <= size.coders["huffman"] < size.coders["fixed"]
     assert size.position_bits + size.code_bits <= min(size.coders.values())
     json.dumps(asdict(size), allow_nan=False)

@@ -218,7 +218,7 @@ def test_costs_add_up(page: str) -> None:
     assert "SLQ 4 0.040 0.080 0.000" in text
     assert "baselines and pruned starting points 2 0.200 0.400 0.000" in text
     assert "total of what has a result 10 0.280 0.560 0.000" in text
-    assert "Energy: not recorded" in text
+    assert "Energy: no counter could be read." in text
 
 
 def test_provenance_and_configuration_are_those_of_the_run(page: str) -> None:
@@ -254,6 +254,27 @@ def test_figures_are_what_plotly_knows_and_have_texts(page: str) -> None:
     for spec in made.values():
         go.Figure(spec)  # raises ValueError for what it does not know
     assert "On the Pareto front by rising size: SLQ, 3 bits." in plain(page)
+
+
+def test_a_curve_is_that_of_the_trial_of_median_accuracy_as_in_the_drawn_figure(page: str, sweep: Sweep) -> None:
+    """Of two the lower one: of SLQ at 5 bits the second seed."""
+    specs = re.search(r'<script type="application/json" id="plots">(.*?)</script>', page, re.DOTALL)
+    assert specs is not None
+    (curves,) = [spec for name, spec in json.loads(specs[1]).items() if name.endswith("curves")]
+    led = {trace["customdata"][0][0] for trace in curves["data"] if trace["name"].startswith("SLQ, 5")}
+    wanted = [each for each in of(sweep, "slq") if each.config()["method"]["bits"] == 5 and each.seed == 1]
+    assert led == {f"#trial-{each.id}" for each in wanted}
+
+
+def test_a_damaged_record_of_where_a_result_is_from_is_named(
+    sweep: Sweep, sweep_file: Path, full_ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path / "runs", sweep.name)
+    shutil.copytree(full_ledger.path, ledger.path)
+    (ledger.trial(of(sweep, "kmeans")[0].id).path / "attempts" / "1" / "provenance.json").write_text("[")
+    text = section(make(sweep, sweep_file, ledger), "failures")
+    assert "counts as missing: attempts/1/provenance.json is damaged (Expecting value" in text
+    assert "delete it, and only what it ran with is unknown" in text
 
 
 def test_nothing_done_yet_is_said_and_the_rest_is_shown(sweep: Sweep, sweep_file: Path, tmp_path: Path) -> None:
@@ -337,6 +358,11 @@ addEventListener("load", () => setTimeout(() => {
   const told = { labels: column(0), unsorted: column(error) };
   button.focus();
   told.focused = document.activeElement === button;
+  const reached = ["details.trial summary", "#commands pre"].map((each) => document.querySelector(each));
+  told.outlined = [button, ...reached, region].map((each) => {
+    each.focus();
+    return getComputedStyle(each).outlineStyle;
+  });
   for (const name of ["ascending", "descending", "none"]) {
     button.click();
     told[name] = [heads[error].getAttribute("aria-sort"), column(error)];
@@ -423,6 +449,7 @@ def test_browser_sorts_by_number_with_what_is_missing_last(told: dict[str, Any])
     means = ["2.50 ± 0.71", "3.50 ± 0.71", "3.50 ± 0.71", "8.50 ± 0.71"]
     assert told["unsorted"] == [*means, "missing", "missing"]
     assert told["focused"]
+    assert set(told["outlined"]) == {"solid"}, "the keyboard's place is seen"
     assert told["ascending"] == ["ascending", [*means, "missing", "missing"]]
     assert told["descending"] == ["descending", [*means[::-1], "missing", "missing"]]
     assert told["none"] == ["none", told["unsorted"]]

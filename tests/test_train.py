@@ -18,7 +18,7 @@ from suite.data import open_data
 from suite.ledger import Ledger
 from suite.nets import build_network, load_published
 from suite.pack.store import load_state
-from suite.train import Compute, Frozen, Phase, TrainingData, learning_rate, make_optimizer, mix, plain, train
+from suite.train import Compute, Phase, TrainingData, learning_rate, make_optimizer, mix, plain, train
 from suite.trial import run_trial
 
 
@@ -87,7 +87,7 @@ def test_dropout_depends_on_the_step_alone(data: TrainingData) -> None:
             torch.rand(piece)
             stop = _StopAfter(piece)
             with suppress(_StopAfter):
-                train(model, plain(model), optimizer, Frozen([]), data, recipe, 0, phase, compute, stop)
+                train(model, plain(model), optimizer, optimizer.step, data, recipe, 0, phase, compute, stop)
         return model[2].weight.detach()
 
     assert torch.equal(trained([6]), trained([2, 4]))

@@ -10,7 +10,7 @@ from suite.cli.app import app, main
 from suite.cli.cluster import cancel, retry, site_check, submit
 from suite.cli.colors import colors
 from suite.cli.figures import figures
-from suite.cli.packing import inspect, pack, unpack, verify
+from suite.cli.packing import export, inspect, pack, unpack, verify
 from suite.cli.report import report
 from suite.cli.results import schema, sync, tables, ui
 from suite.cli.run import plan, run
@@ -36,6 +36,7 @@ for command in (
     unpack,
     verify,
     inspect,
+    export,
     schema,
     colors,
 ):

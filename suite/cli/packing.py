@@ -1,4 +1,4 @@
-"""`slq pack`, `unpack`, `verify` and `inspect`: networks with few distinct weights as small files."""
+"""`slq pack`, `unpack`, `verify`, `inspect` and `export`: networks with few distinct weights as small files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from suite.cli.app import check_file, out
 from suite.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from suite.pack.container import Entry, Packed
-    from suite.pack.contents import Line
+    from suite.pack.convert import Summary
 
 GIBIBYTE = 2**30
+PACKED, CONFIG = "model.slq", "config.json"  # in the folder of a trial
 
 PackedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A packed network, such as a trial's model.slq.")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")]
@@ -28,25 +29,35 @@ def pack(
     source: Annotated[Path, typer.Argument(metavar="IN", help="safetensors, or a state_dict saved by torch.")],
     target: Target,
     force: Force = False,
+    coder: Annotated[
+        str, typer.Option(help="Codes all streams that it can; auto: for each the one that is smallest.")
+    ] = "auto",
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="What the file shall say of itself; may be given more than once."),
+    ] = None,
 ) -> None:
     """Pack tensors, bit by bit; those with few distinct values as codebook and codes, by the coder that is smallest."""
-    from suite.pack.contents import by_coder
+    from suite.pack.contents import ALONE, by_coder
     from suite.pack.convert import pack
+    from suite.pack.plane import COMPARED
 
     _check_target(target, force)
-    file = pack(source, target)
+    file = pack(source, target, coder, _pairs(metadata or []))
     before = source.stat().st_size
     out.print(
         f"{target}: {file.size:,} bytes, {before / file.size:.2f} times smaller than {source}",
         markup=False,
         soft_wrap=True,
     )
-    if sizes := by_coder(file):
+    if sizes := by_coder(file, ALONE):
         codes = sum(section.code_bits + section.position_bits for section in map(file.section, _coded(file)))
         each = ", ".join(f"{name} {bits / 8:,.0f}" for name, bits in sorted(sizes.items(), key=lambda item: item[1]))
         out.print(
             f"codes take {codes / 8:,.0f} bytes; by one coder for all tensors: {each}", markup=False, soft_wrap=True
         )
+        if left := ", ".join(name for name in ALONE if name not in sizes):
+            out.print(f"not tried on more than {COMPARED:,} symbols: {left}", markup=False, soft_wrap=True)
     else:
         out.print("no tensor has few distinct values: nothing is coded")
 
@@ -56,8 +67,8 @@ def unpack(source: PackedFile, target: Target, force: Force = False, limit: Limi
     from suite.pack.convert import unpack
 
     _check_target(target, force)
-    state = unpack(source, target, limit * GIBIBYTE)
-    out.print(f"{target}: {_summary(state)}", markup=False, soft_wrap=True)
+    summary = unpack(source, target, limit * GIBIBYTE)
+    out.print(f"{target}: {_told(summary)}", markup=False, soft_wrap=True)
 
 
 def verify(
@@ -66,13 +77,11 @@ def verify(
     limit: Limit = 4,
 ) -> None:
     """Decode a packed network, comparing all checksums; exit 2 if it is damaged."""
-    from suite.pack.convert import decode, difference, read_tensors
+    from suite.pack.convert import verify
 
-    state = decode(file, limit * GIBIBYTE)
-    if against is not None and (found := difference(state, read_tensors(against))):
-        raise UserError(f"{file} is not {against}: {found}")
+    summary = verify(file, against, limit * GIBIBYTE)
     same = f", the same as {against}" if against else ""
-    out.print(f"{file}: ok, {_summary(state)}{same}", markup=False, soft_wrap=True)
+    out.print(f"{file}: ok, {_told(summary)}{same}", markup=False, soft_wrap=True)
 
 
 def inspect(file: PackedFile) -> None:
@@ -80,41 +89,92 @@ def inspect(file: PackedFile) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from suite.pack.convert import open_packed
+    from suite.pack.convert import inspect
 
-    content = open_packed(file)
+    found = inspect(file)
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
     grid.add_column("tensor", overflow="fold", ratio=1)
     for name in ("shape", "type", "stored as"):
         grid.add_column(name)
     for name in ("values", "bytes", "bits each"):
         grid.add_column(name, justify="right")
-    for line in _lines(content, file):
+    for line in found.lines:
         shape = "x".join(map(str, line.shape)) or "1"
         values = "" if line.entries is None else str(line.entries)
         grid.add_row(Text(line.name), shape, line.dtype, line.stored, values, f"{line.size:,}", f"{line.bits:.2f}")
     out.print(grid)
-    rest = content.size - content.books_size - sum(len(entry.data) for entry in content.entries)
-    out.print(f"{content.size:,} bytes, of which {content.books_size:,} codebooks, {rest:,} names and checksums")
+    for key, value in found.metadata.items():
+        out.print(f"{key}: {value}", markup=False, soft_wrap=True)
+    out.print(f"{found.size:,} bytes, of which {found.books_size:,} codebooks, {found.rest:,} names and checksums")
 
 
-def _lines(content: Packed, file: Path) -> list[Line]:
-    from suite.pack.contents import contents
-    from suite.pack.errors import PackError
+def export(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A packed network, or the folder of a trial.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, *.onnx.")],
+    network: Annotated[
+        str | None, typer.Option(help="Its architecture; needed where no trial's settings tell it.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The data set whose images it takes; likewise.")] = None,
+    force: Force = False,
+) -> None:
+    """Write a packed network as ONNX: images as they were in training, normalised, to logits. Codes stay codes."""
+    from suite.pack.onnx_file import export_onnx
+
+    _check_target(target, force)
+    if target.suffix != ".onnx":
+        raise UserError(f"{target} does not end with .onnx, which is all that is exported; for safetensors: slq unpack")
+    file = source / PACKED if source.is_dir() else source
+    model, images = _architecture(file, network, data)
+    try:
+        export_onnx(file, model, images, target)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    out.print(f"{target}: {target.stat().st_size:,} bytes", markup=False, soft_wrap=True)
+
+
+def _architecture(file: Path, network: str | None, data: str | None) -> tuple[nn.Module, Tensor]:
+    """A network and two images for it: as asked for, or as the settings of the trial say, or the file's metadata."""
+    import torch
+
+    from suite.data.registry import find_data
+    from suite.nets import build_network
+    from suite.pack.convert import open_packed
+
+    known = {**open_packed(file).metadata, **_settings(file.with_name(CONFIG))}
+    given = {"network": network or known.get("network"), "data": data or known.get("data")}
+    for name, value in given.items():
+        if value is None:
+            raise UserError(f"{file} does not say its {name}; add --{name} NAME")
+    info = find_data(str(given["data"]))
+    model = build_network(str(given["network"]), info.channels, info.size, info.classes, seed=0)
+    return model, torch.zeros(2, info.channels, info.size, info.size)
+
+
+def _settings(config: Path) -> dict[str, object]:
+    """Of the trial beside whose network this file lies; {} if it is somebody else's, or not there."""
+    from suite.files import read_json
 
     try:
-        return contents(content)
-    except PackError as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
+        settings = read_json(config)
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = dict(one.split("=", 1) for one in given if "=" in one)
+    for one in given:
+        if "=" not in one:
+            raise UserError(f"--metadata {one!r} is not of the form KEY=VALUE, such as network=lenet5")
+    return pairs
 
 
 def _coded(file: Packed) -> list[Entry]:
     return [entry for entry in file.entries if entry.kind == "coded"]
 
 
-def _summary(state: dict[str, Tensor]) -> str:
-    numbers = sum(tensor.numel() for tensor in state.values())
-    return f"{len(state)} tensors, {numbers:,} numbers"
+def _told(summary: Summary) -> str:
+    return f"{summary.tensors} tensors, {summary.numbers:,} numbers"
 
 
 def _check_target(target: Path, force: bool) -> None:

@@ -24,6 +24,9 @@ from suite.cli.app import (
     out,
     usual,
 )
+from suite.errors import UserError
+
+PUBLISHED = "published"  # folder of the tables that have a spec, in that of the sweeps' tables
 
 if TYPE_CHECKING:
     from suite.ledger import Ledger
@@ -89,13 +92,46 @@ def _pages(sweep: Sweep, ledger: Ledger) -> list[Path]:
 
 
 def tables(
-    sweep_file: SweepFile,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SWEEP...", help="Sweep files, or specs of published tables, such as results/specs/*.yaml."
+        ),
+    ],
     root: Root = RUNS,
     folder: Annotated[Path | None, typer.Option("--out", help=TABLES_HELP)] = None,
 ) -> None:
-    """Make the sweep's tables anew from the ledger, on the screen and as Markdown, LaTeX, HTML and CSV."""
-    sweep, ledger = open_sweep(sweep_file, root)
-    print_tables(sweep, ledger, folder)
+    """Make a sweep's tables, or a published table from its spec, anew from the ledger: screen, Markdown, LaTeX, HTML, CSV."""
+    from suite.report.specs import is_spec
+
+    mistakes = []
+    for file in files:
+        try:
+            if is_spec(file):
+                _print_published(file, root, folder)
+            else:
+                print_tables(*open_sweep(file, root), folder)
+        except UserError as error:  # the others are made all the same
+            mistakes.append(str(error))
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+def _print_published(spec_file: Path, root: Path, folder: Path | None) -> None:
+    """Raises `UserError` if the spec has mistakes, after the rest of it has been shown; then nothing is written."""
+    from suite.ledger import Ledger
+    from suite.report import load_references
+    from suite.report.specs import fill, load_spec, print_filled, write_filled
+
+    references = load_references()
+    spec = load_spec(spec_file, references)
+    filled = fill(spec, [Ledger(root.resolve(), sweep.name) for sweep in spec.sweeps], references)
+    print_filled(filled, out)
+    if filled.mistakes:
+        raise UserError("\n".join([*filled.mistakes, f"the rest of {spec_file} is shown above, no file was written"]))
+    usual_folder = usual(TABLES, Ledger(root.resolve(), spec.name)) / PUBLISHED
+    for path in write_filled(filled, check_folder(folder or usual_folder)):
+        out.print(f"table    {path}", soft_wrap=True)
 
 
 def print_tables(sweep: Sweep, ledger: Ledger, folder: Path | None) -> None:

@@ -48,10 +48,11 @@ def open_data(name: str, data_root: Path, cache: Path, workers: int = 0) -> Data
     UserError if the data set is unknown, missing or damaged.
     """
     readers = workers if name == "imagenet" else 0  # nothing else has any: one source, whatever is asked for
-    return _open(_find(name), data_root.absolute(), cache.absolute(), readers)
+    return _open(find_data(name), data_root.absolute(), cache.absolute(), readers)
 
 
-def _find(name: str) -> DataInfo:
+def find_data(name: str) -> DataInfo:
+    """The data set called `name`; UserError if there is none."""
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}{choices(name, DATASETS)}")
     return DATASETS[name]

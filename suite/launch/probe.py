@@ -25,7 +25,7 @@ from suite.launch.site import Site
 from suite.ledger import Ledger, State
 from suite.nets import build_network
 from suite.session import best_device
-from suite.train import Compute, Frozen, Phase, TrainingData, make_deterministic, make_optimizer, plain, train
+from suite.train import Compute, Phase, TrainingData, make_deterministic, make_optimizer, plain, train
 
 SECONDS = 60.0  # for all kinds together
 WARM = 2  # batches that are not counted
@@ -166,7 +166,16 @@ def _training(model: nn.Module, trial: Trial, data: TrainingData, compute: Compu
     try:
         phase = Phase(0, ENDLESS)
         train(
-            model, plain(model), optimizer, Frozen([]), data, recipe, trial.seed, phase, compute, lambda _: watch.tick()
+            model,
+            plain(model),
+            optimizer,
+            optimizer.step,
+            data,
+            recipe,
+            trial.seed,
+            phase,
+            compute,
+            lambda _: watch.tick(),
         )
     except _TimeIsUpError:
         pass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from suite.quant.layer import Layer
+from suite.tape import Changes, one_by_one
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Net:
     model: nn.Module = field(default_factory=nn.Module)  # the network whose layers these are
     sample: Callable[[int], Iterator[tuple[Tensor, Tensor]]] = lambda count: iter(())  # images to train on, and labels
     memory: dict[str, Any] = field(default_factory=dict)  # JSON values a method keeps from stage to stage
+    losses: Callable[[Changes], list[list[float]]] | None = (
+        None  # `loss` with each change alone; None: one after the other
+    )
 
     def generator(self, *purpose: int) -> torch.Generator:
         """Randomness that depends on the trial's seed and the purpose only."""
@@ -39,15 +44,14 @@ class Net:
             state = (state * 1_000_003 + number + 1) % 2**63
         return torch.Generator().manual_seed(state)
 
-    def loss_if_snapped(self, name: str, clusters: torch.Tensor) -> float:
-        """The loss with these clusters, (K,) bool, of one layer set to their centres and all else as it is."""
-        layer = self.layers[name]
-        before = layer.weight.detach().clone()
-        layer.snap(clusters)
-        try:
-            return self.loss()
-        finally:
-            layer.weight.data.copy_(before)
+    def losses_if_snapped(self, choices: Mapping[str, Sequence[Tensor]]) -> dict[str, list[float]]:
+        """By layer, the loss with each choice of its clusters, (K,) bool, set to their centres and all else as it is."""
+        changes = [
+            (self.layers[name].weight, [partial(self.layers[name].snapped, clusters) for clusters in each])
+            for name, each in choices.items()
+        ]
+        losses = self.losses(changes) if self.losses else one_by_one(self.loss, changes)
+        return dict(zip(choices, losses, strict=True))
 
 
 class Method(BaseModel):

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from suite.methods.base import Net
 from suite.methods.shared import SharedWeights
-from suite.quant.init import INITS, codebook_size
-from suite.quant.lloyd import Sorted
+from suite.quant.init import codebook_size, first_centres
 
 
 class KMeans(SharedWeights):
@@ -19,13 +18,15 @@ class KMeans(SharedWeights):
     name: Literal["kmeans"] = "kmeans"
     title: ClassVar[str] = "k-means"
     bits: int = Field(ge=2, le=8, description="Bits per weight; K = 2^(bits-1)+1 centres, as in SLQ.")
-    init: Literal["ladder", "kmeans++", "quantile", "linear"] = Field("kmeans++", description="Start of the centres.")
+    init: Literal["ladder", "kmeans++", "quantile", "linear", "exact"] = Field(
+        "kmeans++", description="Start of the centres."
+    )
     rounds: int = Field(300, ge=1, description="At most so many Lloyd rounds.")
 
     def cluster(self, net: Net) -> dict[str, Any]:
         everything = torch.ones(codebook_size(self.bits), dtype=torch.bool)
         for number, layer in enumerate(net.layers.values()):
-            layer.start(INITS[self.init](Sorted.of(layer.values()), len(everything), net.generator(number)))
+            layer.start(first_centres(self.init, layer.values(), len(everything), net.generator(number)))
             layer.recluster(movable=everything, rounds=self.rounds)
             layer.fix(everything)
         return {"clusters": len(everything)}

@@ -17,9 +17,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from suite.methods.base import FreezeMethod, Net, check_schedule
-from suite.quant.init import INITS, codebook_size
+from suite.quant.init import codebook_size, first_centres
 from suite.quant.layer import Layer
-from suite.quant.lloyd import Sorted
 from suite.quant.partition import per_layer
 
 # Clusters fixed in each state of a layer. 2 bits: the two outer ones, then all three (traces in the released code); 3 bits: ours.
@@ -44,7 +43,9 @@ class MLQ(FreezeMethod):
         default_factory=lambda options: SCHEDULES.get(options.get("bits", 2), ()),
         description="Clusters of a layer that are fixed after each of its states; ends with all K.",
     )
-    init: Literal["ladder", "kmeans++", "quantile", "linear"] = Field("kmeans++", description="Start of the centres.")
+    init: Literal["ladder", "kmeans++", "quantile", "linear", "exact"] = Field(
+        "kmeans++", description="Start of the centres."
+    )
     rounds: int = Field(10, ge=1, description="Lloyd rounds per state (released code: 10).")
 
     @model_validator(mode="after")
@@ -84,23 +85,25 @@ class MLQ(FreezeMethod):
     def _start(self, net: Net) -> None:
         """A first codebook for every layer, so that all layers can be judged before any is quantized."""
         for number, layer in enumerate(net.layers.values()):
-            layer.start(INITS[self.init](Sorted.of(layer.values()), codebook_size(self.bits), net.generator(number)))
+            layer.start(first_centres(self.init, layer.values(), codebook_size(self.bits), net.generator(number)))
 
     def _order(self, net: Net) -> list[str]:
         names = list(net.layers)
         if self.order == "loss":
-            impact = {name: self._impact(net, name) for name in names}
+            impact = self._impacts(net)
             return sorted(names, key=lambda name: -impact[name])
         return names if self.order == "forward" else names[::-1]
 
-    def _impact(self, net: Net, name: str) -> float:
-        """The held-out loss with this layer alone quantized; the layer's centres stay where they start."""
-        layer = net.layers[name]
-        everything, start = torch.ones_like(layer.fixed), layer.codebook
-        layer.recluster(everything, self.rounds)
-        impact = net.loss_if_snapped(name, everything)
-        layer.start(start)
-        return impact
+    def _impacts(self, net: Net) -> dict[str, float]:
+        """The held-out loss with each layer alone quantized; the layers' centres stay where they start."""
+        everything = {name: torch.ones_like(layer.fixed) for name, layer in net.layers.items()}
+        starts = {name: layer.codebook for name, layer in net.layers.items()}
+        for name, layer in net.layers.items():
+            layer.recluster(everything[name], self.rounds)
+        losses = net.losses_if_snapped({name: [clusters] for name, clusters in everything.items()})
+        for name, layer in net.layers.items():
+            layer.start(starts[name])
+        return {name: loss for name, (loss,) in losses.items()}
 
     def _groups(self, layers: int) -> int:
         if not self.compensation:

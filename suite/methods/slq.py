@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from suite.methods.base import FreezeMethod, Net, check_schedule
-from suite.quant.init import INITS, codebook_size
-from suite.quant.lloyd import Sorted
+from suite.quant.init import codebook_size, first_centres
+from suite.quant.layer import Layer
 from suite.quant.partition import over_network, per_layer
 
 # Clusters fixed after each stage. 5 bits: released code. The others are this suite's: about the released steps at 4 bits, and
@@ -51,7 +51,7 @@ class SLQ(FreezeMethod):
     schedule: tuple[int, ...] = Field(
         default_factory=_schedule, description="Clusters per layer that are fixed after each stage; ends with all K."
     )
-    init: Literal["ladder", "kmeans++", "quantile", "linear"] = Field(
+    init: Literal["ladder", "kmeans++", "quantile", "linear", "exact"] = Field(
         "ladder", description="Start of the centres; ladder: powers of two (released code)."
     )
     rounds: int = Field(10, ge=1, description="Lloyd rounds per stage (released code: 10).")
@@ -91,7 +91,7 @@ class SLQ(FreezeMethod):
         """Lloyd over all weights of each layer; the centres of fixed clusters, and the pinned zero, stay."""
         for number, layer in enumerate(net.layers.values()):
             if stage == 0:
-                start = INITS[self.init](Sorted.of(layer.values()), codebook_size(self.bits), net.generator(number))
+                start = first_centres(self.init, layer.values(), codebook_size(self.bits), net.generator(number))
                 layer.start(start)
             movable = ~layer.fixed
             movable[0] &= not self.pin_zero
@@ -117,15 +117,17 @@ class SLQ(FreezeMethod):
 def cluster_impacts(net: Net) -> dict[str, Tensor]:
     """For each open cluster of each layer: the rise of the held-out loss when it alone is set to its centre (the paper's rule)."""
     before = net.loss()
-    return {name: _impacts(net, name, before) for name in net.layers}
-
-
-def _impacts(net: Net, name: str, before: float) -> Tensor:
-    layer = net.layers[name]
-    impacts = torch.zeros(len(layer.fixed), dtype=torch.float64)
-    for cluster in (~layer.fixed).nonzero().flatten().tolist():
-        alone = torch.zeros_like(layer.fixed)
-        alone[cluster] = True
-        if bool(layer.members(alone).any()):
-            impacts[cluster] = net.loss_if_snapped(name, alone) - before
+    alone = {name: torch.eye(len(layer.fixed), dtype=torch.bool) for name, layer in net.layers.items()}
+    open_ = {name: _open(layer) for name, layer in net.layers.items()}
+    losses = net.losses_if_snapped({name: [alone[name][k] for k in open_[name]] for name in net.layers})
+    impacts = {name: torch.zeros(len(layer.fixed), dtype=torch.float64) for name, layer in net.layers.items()}
+    for name, found in losses.items():
+        for cluster, loss in zip(open_[name], found, strict=True):
+            impacts[name][cluster] = loss - before
     return impacts
+
+
+def _open(layer: Layer) -> list[int]:
+    """Clusters that are not fixed and have weights."""
+    counts = torch.bincount(layer.codes.long(), minlength=len(layer.fixed)).cpu()
+    return (~layer.fixed & (counts > 0)).nonzero().flatten().tolist()

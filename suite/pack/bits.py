@@ -10,6 +10,7 @@ from suite.pack.errors import PackError
 Symbols = NDArray[np.uint32]  # what every coder codes: non-negative integers below the size of their alphabet
 
 ANY = 2**31  # the largest alphabet
+FAST = 2**20  # symbols; longer streams are worth the second that numba takes to be imported
 BLOCK = 2**19  # symbols that are spread into bits at a time; a multiple of 8, so that every block ends on a byte
 
 
@@ -20,6 +21,10 @@ def width_of(alphabet: int) -> int:
 
 def pack(symbols: Symbols, width: int) -> bytes:
     """Symbols below 2^width, one after the other; the last byte is filled up with zeros."""
+    if _is_fast(len(symbols), width):
+        from suite.pack import bits_fast
+
+        return bits_fast.pack(symbols, width)
     blocks = (symbols[i : i + BLOCK] for i in range(0, len(symbols), BLOCK))
     return b"".join(np.packbits(_spread(block, width)).tobytes() for block in blocks) if width else b""
 
@@ -28,6 +33,10 @@ def unpack(data: bytes, width: int, count: int) -> Symbols:
     """The inverse of `pack`. Raises `PackError` unless `data` has just the length of so many symbols."""
     if len(data) != (count * width + 7) // 8:
         raise PackError(f"{count} symbols of {width} bits do not take {len(data)} bytes")
+    if _is_fast(count, width):
+        from suite.pack import bits_fast
+
+        return bits_fast.unpack(data, width, count)
     symbols = np.zeros(count, dtype=np.uint32)
     if width:
         raw = np.frombuffer(data, dtype=np.uint8)
@@ -38,6 +47,10 @@ def unpack(data: bytes, width: int, count: int) -> Symbols:
                 block <<= np.uint32(1)
                 block |= column
     return symbols
+
+
+def _is_fast(count: int, width: int) -> bool:
+    return count > FAST and 0 < width <= 8
 
 
 def _spread(symbols: Symbols, width: int) -> NDArray[np.uint8]:

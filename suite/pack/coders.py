@@ -10,7 +10,8 @@ from suite.pack.density import Density
 from suite.pack.huffman import Huffman
 from suite.pack.lzw import Lzw
 from suite.pack.mixing import Mixing
-from suite.pack.universal import BurrowsWheeler, Deflate, Lzma
+from suite.pack.rans import Rans
+from suite.pack.universal import BurrowsWheeler, Deflate, Lzma, Zstandard
 
 
 class Coder(Protocol):
@@ -59,4 +60,6 @@ CODERS: tuple[Coder, ...] = (
     Density(),
     Mixing(),
     Lzw(),
+    Rans(),
+    Zstandard(),
 )

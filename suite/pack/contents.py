@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suite.pack.coders import CODERS
 from suite.pack.container import Entry, Packed
 from suite.pack.raw import DTYPES
 from suite.pack.shape import numel
+from suite.pack.streams import FAST
+
+# Coders that know no more than the symbols, and those of them whose sizes results record.
+ALONE = tuple(coder.name for coder in CODERS if coder.name not in ("density", "mixing"))
+RECORDED = tuple(name for name in ALONE if name not in FAST)
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,12 @@ def _short(dtype: int) -> str:
     return str(DTYPES[dtype]).removeprefix("torch.")
 
 
-def by_coder(file: Packed) -> dict[str, int]:
+def by_coder(file: Packed, names: Sequence[str]) -> dict[str, int]:
     """Bits of all codes and positions if one coder alone coded them, by its name; empty if nothing is coded.
 
-    Only coders that know no more than the symbols. Decodes all; raises `PackError`.
+    Names of coders that cannot code all, or would take long, are left out. Decodes all; raises `PackError`.
     """
     sections = [file.section(entry) for entry in file.entries if entry.kind == "coded"]
-    each = [unit.bits_by_coder() for section in sections for unit in section.units(file.books[section.book])]
-    return {name: sum(bits[name] for bits in each) for name in each[0]} if each else {}
+    each = [unit.bits_by_coder(names) for section in sections for unit in section.units(file.books[section.book])]
+    able = [name for name in names if each and all(name in bits for bits in each)]
+    return {name: sum(bits[name] for bits in each) for name in able}

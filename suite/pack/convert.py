@@ -1,98 +1,228 @@
-"""Files of tensors, whoever made them, to packed files and back, to the bit."""
+"""Files of tensors, whoever made them, to packed files and back, to the bit; one tensor in memory at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from suite.errors import UserError
-from suite.files import write_atomic, write_tensors
-from suite.pack.container import Packed, packed, unpacked
-from suite.pack.distinct import coded_of
+from suite.files import write_atomic
+from suite.pack.container import Entry, Packed, unpacked
+from suite.pack.contents import Line, contents
 from suite.pack.errors import PackError
-from suite.pack.raw import DTYPES, to_bytes
+from suite.pack.raw import view_of
+from suite.pack.streamed import Facts, each_tensor, write_each
+from suite.pack.streams import AUTO, check_coder
+from suite.pack.writer import Writer
 
 STATE_DICT = {".pt", ".pth", ".bin"}  # endings of files that torch.save wrote
+COMPARED = 2**20  # bytes at a time
+LIMIT = 4 * 2**30  # bytes of tensors that a file may stand for unless more is asked for
+
+Named = Iterable[tuple[str, Callable[[], Tensor]]]  # names of tensors, and what gives them
 
 
-def pack(source: Path, target: Path) -> Packed:
-    """Pack a file of tensors: safetensors, or a state_dict that `torch.save` wrote (read without running code from it).
+@dataclass(frozen=True)
+class Summary:
+    """How much a file holds."""
 
-    Tensors with few distinct values become codebook and codes, others stay as they are. Returns what was written.
+    tensors: int
+    numbers: int
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a packed file holds and how."""
+
+    lines: tuple[Line, ...]  # one for each tensor
+    metadata: Mapping[str, str]  # what its maker says of it
+    size: int  # bytes of the file
+    books_size: int  # bytes of the codebooks in it
+
+    @property
+    def rest(self) -> int:
+        """Bytes of names, shapes, checksums and metadata."""
+        return self.size - self.books_size - sum(line.size for line in self.lines)
+
+
+def pack(
+    source: Path | Mapping[str, Tensor],
+    target: Path,
+    coder: str = AUTO,
+    metadata: Mapping[str, str] | None = None,
+) -> Packed:
+    """Pack tensors of any shapes, to the bit: a file of them, or a state_dict.
+
+    Tensors with few distinct values become codebook and codes, others stay as they are.
+
+    Args:
+        source: safetensors, of which one tensor is in memory at a time; or a state_dict that `torch.save` wrote, which is read
+            whole, without running code from it; or a state_dict.
+        coder: codes all streams that it can; "auto" is for each stream the one that makes it the shortest.
+        metadata: what the file shall say of itself, such as its network and method.
+
+    Returns:
+        What was written.
 
     Raises:
-        UserError: if the source is no such file or holds what cannot be packed.
+        UserError: if there is no such coder, or if the source is no such file or holds what cannot be packed.
     """
-    state = read_tensors(source)
-    if unknown := {name: tensor.dtype for name, tensor in state.items() if tensor.dtype not in DTYPES}:
-        name, dtype = next(iter(unknown.items()))
-        raise UserError(
-            f"{source}: {name} is of {dtype}, which cannot be packed; possible: {', '.join(map(str, DTYPES))}"
-        )
+    check_coder(coder)
+    tensors, name = _named(source)
+    written: list[Packed] = []
+
+    def write(temporary: Path) -> None:
+        with TemporaryFile(dir=target.parent) as scratch, temporary.open("wb") as file:
+            _write(tensors, file, scratch, coder, metadata or {})
+        written.append(unpacked(temporary.read_bytes()))  # before it takes its place
+
     try:
-        data = pack_tensors(state)
-        content = unpacked(data)  # before anything is written
+        write_atomic(target, write)
     except (PackError, UnicodeEncodeError) as error:
-        raise UserError(f"{source} cannot be packed: {error}") from None
-    write_atomic(target, lambda temporary: temporary.write_bytes(data))
-    return content
+        raise UserError(f"{name} cannot be packed: {error}") from None
+    return written[0]
 
 
-def pack_tensors(state: Mapping[str, Tensor]) -> bytes:
+def pack_tensors(state: Mapping[str, Tensor], coder: str = AUTO, metadata: Mapping[str, str] | None = None) -> bytes:
     """The packed file of these tensors."""
-    found = {name: coded_of(tensor) for name, tensor in state.items()}
-    coded = {name: code for name, code in found.items() if code is not None}
-    return packed(coded, {name: tensor for name, tensor in state.items() if name not in coded})
+    file = io.BytesIO()
+    _write(_loaded(state), file, io.BytesIO(), coder, metadata or {})
+    return file.getvalue()
 
 
-def unpack(source: Path, target: Path, limit: float) -> dict[str, Tensor]:
-    """Write the tensors of a packed file as safetensors, and return them. Raises as `decode` does."""
-    state = decode(source, limit)
-    write_tensors(target, state)
-    return state
+def _write(tensors: Named, file: BinaryIO, scratch: BinaryIO, coder: str, metadata: Mapping[str, str]) -> None:
+    writer = Writer(scratch, coder)
+    for name, load in tensors:
+        writer.add(name, load)
+    writer.finish(file, metadata)
 
 
-def decode(path: Path, limit: float) -> dict[str, Tensor]:
+def unpack(source: Path, target: Path, limit: float = LIMIT) -> Summary:
+    """Write the tensors of a packed file as safetensors, one in memory at a time; its metadata become theirs.
+
+    Raises:
+        UserError: as `decode`; or if a tensor has a name that safetensors cannot hold.
+    """
+    content = open_packed(source)
+    _check_size(source, content, limit)
+    entries = {entry.name: entry for entry in content.entries}
+    facts = [Facts(name, content.dtype(entry), content.shape(entry)) for name, entry in entries.items()]
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            write_each(file, facts, lambda name: content.tensor(entries[name]), content.metadata)
+
+    try:
+        write_atomic(target, write)
+    except ValueError as error:
+        raise PackError(f"{source} cannot be decoded: {error}") from None
+    return Summary(len(facts), sum(one.size // one.dtype.itemsize for one in facts))
+
+
+def decode(path: Path, limit: float = LIMIT) -> dict[str, Tensor]:
     """All tensors of a packed file, which may be a stranger's; every checksum is compared.
 
     Args:
         limit: bytes that the tensors may take together; nothing is decoded if they would take more.
 
     Raises:
-        UserError: if the file is damaged, of another kind, or beyond the limit.
+        PackError: if the file is damaged or of another kind.
+        UserError: if there is no such file, or if its tensors are beyond the limit.
+    """
+    return dict(_decoded(path, open_packed(path), limit))
+
+
+def verify(path: Path, against: Path | Mapping[str, Tensor] | None = None, limit: float = LIMIT) -> Summary:
+    """Decode a packed file, one tensor in memory at a time, comparing all checksums, and the numbers with those of another source.
+
+    Raises:
+        UserError: as `decode`; or if `against`, a file of tensors or a state_dict, does not hold the same tensors, to the bit.
     """
     content = open_packed(path)
+    if against is None:
+        counts = [tensor.numel() for _, tensor in _decoded(path, content, limit)]
+        return Summary(len(counts), sum(counts))
+    _check_size(path, content, limit)
+    left, numbers = {entry.name: entry for entry in content.entries}, 0
+    tensors, name = _named(against)
+    for tensor_name, load in tensors:
+        entry = left.pop(tensor_name, None)
+        ours, theirs = None if entry is None else _tensor(path, content, entry), load()
+        if found := _unlike(tensor_name, ours, theirs):
+            raise UserError(f"{path} is not {name}: {found}")
+        numbers += theirs.numel()
+    for tensor_name in left:
+        raise UserError(f"{path} is not {name}: {_unlike(tensor_name, None, None)}")
+    return Summary(len(content.entries), numbers)
+
+
+def _named(source: Path | Mapping[str, Tensor]) -> tuple[Named, str]:
+    """Tensors, and what to call where they are from."""
+    return (_each(source), str(source)) if isinstance(source, Path) else (_loaded(source), "the state_dict")
+
+
+def _loaded(state: Mapping[str, Tensor]) -> Named:
+    return ((name, partial(state.__getitem__, name)) for name in state)
+
+
+def inspect(path: Path) -> Inspected:
+    """What a packed file holds, tensor by tensor, and how; all checksums are compared, nothing is decoded. Raises as `decode`."""
+    content = open_packed(path)
+    try:
+        lines = tuple(contents(content))
+    except PackError as error:
+        raise PackError(f"{path} cannot be read: {error}") from None
+    return Inspected(lines, content.metadata, content.size, content.books_size)
+
+
+def _decoded(path: Path, content: Packed, limit: float) -> Iterator[tuple[str, Tensor]]:
+    _check_size(path, content, limit)
+    for entry in content.entries:
+        yield entry.name, _tensor(path, content, entry)
+
+
+def _tensor(path: Path, content: Packed, entry: Entry) -> Tensor:
+    try:
+        return content.tensor(entry)
+    except PackError as error:
+        raise PackError(f"{path} cannot be decoded: {error}") from None
+
+
+def _check_size(path: Path, content: Packed, limit: float) -> None:
     try:
         size = sum(content.bytes_of(entry) for entry in content.entries)
-        if size > limit:
-            found, allowed = f"{size / 2**30:.1f} GiB", f"{limit / 2**30:g} GiB"
-            raise UserError(f"{path} holds {found} of tensors, the limit is {allowed}; raise --limit if you trust it")
-        return {entry.name: content.tensor(entry) for entry in content.entries}
     except PackError as error:
-        raise UserError(f"{path} cannot be decoded: {error}") from None
+        raise PackError(f"{path} cannot be decoded: {error}") from None
+    if size > limit:
+        found, allowed = f"{size / 2**30:.1f} GiB", f"{limit / 2**30:g} GiB"
+        raise UserError(f"{path} holds {found} of tensors, the limit is {allowed}; raise --limit if you trust it")
 
 
 def open_packed(path: Path) -> Packed:
-    """A packed file's content, all checksums compared, nothing decoded. Raises `UserError`."""
+    """A packed file's content, all checksums compared, nothing decoded. Raises as `decode`."""
     try:
         return unpacked(_existing(path).read_bytes())
     except PackError as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise PackError(f"{path} cannot be read: {error}") from None
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or a saved state_dict. Raises `UserError`."""
-    return _state_dict(path) if _existing(path).suffix in STATE_DICT else _safetensors(path)
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
+def _each(path: Path) -> Named:
+    """The tensors of a safetensors file, or of a saved state_dict. Raises `UserError`."""
+    if _existing(path).suffix in STATE_DICT:
+        yield from _loaded(_state_dict(path))
+        return
     try:
-        return dict(load_file(path))
+        yield from each_tensor(path)
     except SafetensorError as error:
         endings = ", ".join(f"*{ending}" for ending in sorted(STATE_DICT))
         raise UserError(f"{path} is not safetensors ({error}), and not named as torch saves: {endings}") from None
@@ -124,11 +254,17 @@ def _existing(path: Path) -> Path:
 
 def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
     """How two sets of tensors differ, in words; "" if they are the same to the bit."""
-    for name in sorted(theirs.keys() ^ ours.keys()):
+    both = sorted(ours.keys() | theirs.keys())
+    return next((found for name in both if (found := _unlike(name, ours.get(name), theirs.get(name)))), "")
+
+
+def _unlike(name: str, ours: Tensor | None, theirs: Tensor | None) -> str:
+    """How two tensors differ, in words; "" if they are the same to the bit."""
+    if ours is None or theirs is None:
         return f"{name} is in one of them only"
-    for name, tensor in theirs.items():
-        if ours[name].dtype != tensor.dtype or ours[name].shape != tensor.shape:
-            return f"{name} is {ours[name].dtype} {list(ours[name].shape)}, not {tensor.dtype} {list(tensor.shape)}"
-        if to_bytes(ours[name]) != to_bytes(tensor):
-            return f"the numbers of {name} differ"
-    return ""
+    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
+        return f"{name} is {ours.dtype} {list(ours.shape)}, not {theirs.dtype} {list(theirs.shape)}"
+    mine, other = np.asarray(view_of(ours)), np.asarray(view_of(theirs))
+    pieces = range(0, len(mine), COMPARED)
+    same = all(np.array_equal(mine[at : at + COMPARED], other[at : at + COMPARED]) for at in pieces)
+    return "" if same else f"the numbers of {name} differ"

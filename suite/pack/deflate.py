@@ -7,13 +7,13 @@ import zlib
 from suite.pack.errors import PackError
 
 
-def deflate(data: bytes) -> bytes:
+def deflate(data: bytes | memoryview) -> bytes:
     """As small as zlib makes it."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
     return compressor.compress(data) + compressor.flush()
 
 
-def inflate(data: bytes, size: int) -> bytes:
+def inflate(data: bytes | memoryview, size: int) -> bytes:
     """The inverse, to exactly `size` bytes and never more. Raises `PackError`."""
     inflater = zlib.decompressobj(-15)
     try:

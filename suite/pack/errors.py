@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from suite.errors import UserError
 
-class PackError(ValueError):
+
+class PackError(UserError, ValueError):
     """The file is damaged, cut short, or not what it says it is."""

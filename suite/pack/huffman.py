@@ -17,6 +17,7 @@ from suite.pack.varint import Reader, varint
 
 LONGEST = 56  # bits of a code word; a 64-bit window holds so many at any bit of a byte
 LOOK = 16  # bits that the decoder looks up at once
+FAST = 2**20  # symbols; longer streams are worth the second that numba takes to be imported
 BLOCK = 2**22  # bits that are read or written at a time; a multiple of 8
 
 Lengths = NDArray[np.uint8]
@@ -67,7 +68,7 @@ class Huffman:
     def encode(self, symbols: Symbols, alphabet: int, row: int = 0) -> bytes:
         if not len(symbols):
             return b""
-        lengths = code_lengths(np.bincount(symbols, minlength=alphabet))
+        lengths = code_lengths(_counts(symbols, alphabet))
         if not lengths.any():
             return varint(0, int(symbols[0]))
         return _pack_lengths(lengths) + _write(symbols, lengths)
@@ -84,6 +85,15 @@ class Huffman:
             return np.full(count, only, dtype=np.uint32)
         lengths = _unpack_lengths(reader, kind, alphabet)
         return _read(reader.rest(), lengths, count)
+
+
+def _counts(symbols: Symbols, alphabet: int) -> Counts:
+    if len(symbols) <= FAST:
+        return np.bincount(symbols, minlength=alphabet)
+    from suite.pack import counts_fast
+
+    counts: Counts = counts_fast.counts(symbols, alphabet, BLOCK).sum(axis=0)
+    return counts
 
 
 def _pack_lengths(lengths: Lengths) -> bytes:
@@ -120,6 +130,10 @@ def _write(symbols: Symbols, lengths: Lengths) -> bytes:
     order, words = _canonical(lengths)
     codes = np.zeros(len(lengths), dtype=np.uint64)
     codes[order] = words >> (np.uint64(LONGEST) - lengths[order].astype(np.uint64))
+    if _is_fast(len(symbols), lengths):
+        from suite.pack import huffman_fast
+
+        return huffman_fast.write(symbols, codes, lengths)
     written, rest = [], np.zeros(0, dtype=np.uint8)
     for i in range(0, len(symbols), BLOCK // 8):
         block = symbols[i : i + BLOCK // 8]
@@ -144,10 +158,21 @@ def _bits(codes: NDArray[np.uint64], lengths: Lengths) -> NDArray[np.uint8]:
 def _read(data: bytes, lengths: Lengths, count: int) -> Symbols:
     if int(lengths[lengths > 0].min()) * count > 8 * len(data):
         raise PackError(f"{len(data)} bytes are too few for {count} Huffman code words")
-    symbols = _Decoder(lengths, data).read(count)
-    if (int(lengths[symbols].sum(dtype=np.int64)) + 7) // 8 != len(data):
+    if _is_fast(count, lengths):
+        from suite.pack import huffman_fast
+
+        found = huffman_fast.read(data, lengths, *_canonical(lengths), count)
+    else:
+        symbols = _Decoder(lengths, data).read(count)
+        found = symbols if (int(lengths[symbols].sum(dtype=np.int64)) + 7) // 8 == len(data) else None
+    if found is None:
         raise PackError(f"{count} Huffman code words do not take {len(data)} bytes")
-    return symbols
+    return found
+
+
+def _is_fast(count: int, lengths: Lengths) -> bool:
+    """Whether the compiled loops are worth it, and code words are such as they know."""
+    return count > FAST and len(lengths) <= 2**16 and int(lengths.max()) <= 32
 
 
 class _Decoder:

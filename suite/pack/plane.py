@@ -6,19 +6,21 @@ the symbols that are not. "gaps" has the differences between the positions of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.pack.bits import ANY, Symbols
-from suite.pack.coders import CODERS
+from suite.pack.bits import Symbols
 from suite.pack.errors import PackError
 from suite.pack.gaps import WIDTHS, best_width, limited, places
-from suite.pack.streams import Stream, Uncoded
+from suite.pack.streams import AUTO, Stream, Uncoded
 from suite.pack.varint import Reader, varint
 
 LAYOUTS = ("dense", "mask", "gaps")
+COMPARED = 2**20  # symbols of the longest stream that slow coders code only to compare
+SLOW = ("bz2", "lzma", "deflate", "lzw")
 
 
 @dataclass(frozen=True)
@@ -88,29 +90,30 @@ class Unit:
     null: int
     row: int  # symbols of a row, if they form a matrix; else 0
 
-    def planes(self) -> list[Plane]:
-        """In every layout, each stream by the coder that makes it the shortest."""
-        return [self._plane(split, split.values.smallest()) for split in self._splits()]
+    def planes(self, coder: str = AUTO) -> list[Plane]:
+        """In every layout, each stream by this coder if it can, else by the one that makes it the shortest."""
+        return [self._plane(split, coder) for split in self._splits()]
 
-    def _plane(self, split: _Split, values: Stream) -> Plane:
-        positions = None if split.positions is None else split.positions.smallest()
+    def _plane(self, split: _Split, coder: str) -> Plane:
+        values = split.values.coded(coder)
+        positions = None if split.positions is None else split.positions.coded(coder)
         return Plane(split.layout, len(self.symbols), self.alphabet, self.null, values, positions, split.width)
 
-    def bits_by_coder(self) -> dict[str, int]:
+    def bits_by_coder(self, names: Sequence[str]) -> dict[str, int]:
         """What the streams would take if one coder coded all of them, in the layout that suits it best.
 
-        Only coders that know no more than the symbols: those of matrices are left out.
+        Names of coders that cannot, or would take long, are left out.
         """
         layouts = [[s for s in (split.values, split.positions) if s is not None] for split in self._splits()]
-        names = [coder.name for coder in CODERS if coder.largest == ANY]
-        return {name: min(sum(s.by(name).bits for s in streams) for streams in layouts) for name in names}
+        each = {name: [sum(s.by(name).bits for s in some) for some in layouts if _can(name, some)] for name in names}
+        return {name: min(bits) for name, bits in each.items() if bits}
 
     def _splits(self) -> list[_Split]:
         splits = [_Split("dense", Uncoded(self.symbols, self.alphabet, self.row, is_plane=self.row > 0))]
         is_set = self.symbols != self.null
-        at = np.flatnonzero(is_set)
-        if self.alphabet < 2 or 2 * len(at) > len(self.symbols):
+        if self.alphabet < 2 or 2 * int(np.count_nonzero(is_set)) > len(self.symbols):
             return splits
+        at = np.flatnonzero(is_set)
         others = self.symbols[at]
         others = others - (others > self.null)
         values = Uncoded(others, self.alphabet - 1)
@@ -122,6 +125,12 @@ class Unit:
             filled[real] = others
             values = Uncoded(filled, self.alphabet)
         return [*splits, _Split("gaps", values, Uncoded(entries, 1 << width), width)]
+
+
+def _can(name: str, streams: Sequence[Uncoded]) -> bool:
+    """Whether a coder of this name codes all of these, and soon."""
+    soon = name not in SLOW or all(len(stream.symbols) <= COMPARED for stream in streams)
+    return soon and all(stream.can(name) for stream in streams)
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,17 @@ def dtype_number(dtype: torch.dtype) -> int:
 
 def to_bytes(tensor: Tensor) -> bytes:
     """Of any shape, on any device."""
-    flat = tensor.detach().cpu().reshape(-1)
-    packed = flat.clone(memory_format=torch.contiguous_format)  # an empty tensor may have a stride that `view` refuses
-    return packed.view(torch.uint8).numpy().tobytes()
+    return view_of(tensor).tobytes()
 
 
-def from_bytes(data: bytes, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+def view_of(tensor: Tensor) -> memoryview:
+    """The same without a copy, if the tensor is in C order and on the CPU: what changes it changes the view."""
+    if not tensor.numel():
+        return memoryview(b"")  # an empty tensor may have a stride that `view` refuses
+    return tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+
+
+def from_bytes(data: bytes | memoryview, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     """The inverse. Raises `PackError` unless the data have just the right length."""
     size = torch.Size(shape).numel() * dtype.itemsize
     if len(data) != size:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from suite.pack.bits import width_of
 from suite.pack.container import Packed, unpacked
-from suite.pack.contents import by_coder
+from suite.pack.contents import RECORDED, by_coder
 from suite.pack.gaps import WIDTHS, best_width, huffman_bits, limited
 from suite.pack.huffman import code_bits, code_lengths
 from suite.pack.store import WEIGHT, is_packed_file
@@ -126,7 +126,7 @@ def _size(numbers: int, content: Packed, sections: dict[str, Section], layers: d
         ratio_deep_compression=full / (sum(_deep_compression(layer) for layer in coded.values()) + others),
         ratio_choi=full / (_choi(list(coded.values())) + others),
         entropy_bits=sum(entropy(layer) for layer in coded.values()),
-        coders=by_coder(content),
+        coders=by_coder(content, RECORDED),
     )
 
 

@@ -11,6 +11,7 @@ from suite.pack.errors import PackError
 from suite.pack.plane import Plane, Unit
 from suite.pack.raw import from_bytes, to_bytes
 from suite.pack.shape import numel, row_of
+from suite.pack.streams import AUTO
 from suite.pack.varint import Reader
 
 
@@ -22,16 +23,16 @@ def is_sparse(tensor: Tensor) -> bool:
     return 2 * int(zeros.sum()) > tensor.numel() and not bool((zeros & tensor.signbit()).any())
 
 
-def sparse(tensor: Tensor) -> bytes:
-    """Positions and numbers."""
+def sparse(tensor: Tensor, coder: str = AUTO) -> bytes:
+    """Positions and numbers; the former by this coder where it can."""
     flat = tensor.detach().cpu().reshape(-1)
     is_set = flat != 0
     unit = Unit(is_set.to(torch.int32).numpy().view(np.uint32), 2, 0, row_of(tuple(tensor.shape)))
-    positions = min((plane.written() for plane in unit.planes()), key=len)
+    positions = min((plane.written() for plane in unit.planes(coder)), key=len)
     return positions + to_bytes(flat[is_set])
 
 
-def read_sparse(data: bytes, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+def read_sparse(data: bytes | memoryview, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     """The inverse. Raises `PackError`."""
     reader = Reader(data)
     is_set = Plane.read(reader, numel(shape), 2, row_of(shape)).symbols()

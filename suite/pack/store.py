@@ -73,17 +73,17 @@ def _read(path: Path, wanted: dict[str, Shape] | None) -> dict[str, Tensor]:
     try:
         if not is_packed(data):
             state: dict[str, Tensor] = load(data)
-            _compare(path, wanted, {name: tuple(tensor.shape) for name, tensor in state.items()})
+            check_shapes(path, wanted, {name: tuple(tensor.shape) for name, tensor in state.items()})
             return state if wanted is None else {name: state[name] for name in wanted}
         content = unpacked(data)
-        _compare(path, wanted, {entry.name: content.shape(entry) for entry in content.entries})
+        check_shapes(path, wanted, {entry.name: content.shape(entry) for entry in content.entries})
         entries = (entry for entry in content.entries if wanted is None or entry.name in wanted)
         return {entry.name: content.tensor(entry) for entry in entries}
     except (PackError, SafetensorError) as error:
         raise PackError(f"{path} cannot be read: {error}") from None
 
 
-def _compare(path: Path, wanted: dict[str, Shape] | None, stored: dict[str, Shape]) -> None:
+def check_shapes(path: Path, wanted: dict[str, Shape] | None, stored: dict[str, Shape]) -> None:
     """Raises ValueError unless there are tensors of all these shapes."""
     wanted = wanted or {}
     if missing := wanted.keys() - stored.keys():

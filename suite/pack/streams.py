@@ -6,22 +6,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from suite.errors import UserError
 from suite.pack.bits import Symbols
 from suite.pack.coders import CODERS, Coder
 from suite.pack.errors import PackError
 from suite.pack.shape import LARGEST
 from suite.pack.varint import Reader, varint
 
-LONG = 2**17  # symbols; more of them are coded by quick coders only: Lempel-Ziv is slow and was never the shortest
+AUTO = "auto"  # in place of a coder's name: for each stream the one that makes it the shortest
+LONG = 2**17  # symbols; of more of them, Lempel-Ziv, Burrows-Wheeler and static frequencies were never the shortest
 MIXED = 2**20  # symbols; coding so many by mixing takes ten seconds, and so does decoding
-QUICK = ("fixed", "huffman", "adaptive", "density")
+LONGEST = {"lzw": LONG, "mixing": MIXED}  # symbols of the longest stream that is coded by a slow coder; others code any
+ALWAYS = ("fixed", "huffman", "adaptive", "density")  # tried on streams of any length
+FAST = (
+    "rans",
+    "zstd",
+)  # tried on streams of more than `MIXED` symbols, so that smaller networks' files stay what they were
 
 
-def _longest(coder: Coder) -> int:
+def check_coder(name: str) -> None:
+    """Raises `UserError` unless a coder, or "auto", is called so."""
+    names = [AUTO, *(coder.name for coder in CODERS)]
+    if name not in names:
+        raise UserError(f"no coder {name!r}; possible: {', '.join(names)}")
+
+
+def longest(coder: Coder) -> int:
     """Symbols of the longest stream that this coder codes in a file."""
-    if coder.name == "mixing":
-        return MIXED
-    return LARGEST - 1 if coder.name in QUICK else LONG
+    return LONGEST.get(coder.name, LARGEST - 1)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Stream:
         coder = CODERS[self.coder]
         if self.alphabet > coder.largest:
             raise PackError(f"{coder.name} cannot have coded an alphabet of {self.alphabet}")
-        if self.count > _longest(coder):
+        if self.count > longest(coder):
             raise PackError(f"{self.count} symbols are too many to have been coded by {coder.name}")
         symbols = coder.decode(self.data, self.alphabet, self.count, self.row)
         if len(symbols) and int(symbols.max()) >= self.alphabet:
@@ -68,25 +80,38 @@ class Uncoded:
     row: int = 0
     is_plane: bool = False  # all symbols of a matrix that has a null: what mixing is made for
 
-    def smallest(self) -> Stream:
-        """By the coder that makes it the shortest."""
+    def coded(self, coder: str = AUTO) -> Stream:
+        """By the coder of this name; by the one that makes it the shortest for "auto", or where the named one cannot."""
+        if coder != AUTO and self.can(coder):
+            return self.by(coder)
         numbers = [number for number, coder in enumerate(CODERS) if self._is_worth(coder)]
         return min((self._coded(number) for number in numbers), key=lambda stream: len(stream.data))
 
     def by(self, name: str) -> Stream:
-        """By the coder of this name."""
-        (number,) = (number for number, coder in enumerate(CODERS) if coder.name == name)
-        return self._coded(number)
+        """By the coder of this name, which must be able to."""
+        return self._coded(_number(name))
+
+    def can(self, name: str) -> bool:
+        """Whether the coder of this name codes so many symbols of such an alphabet."""
+        coder = CODERS[_number(name)]
+        return self.alphabet <= coder.largest and len(self.symbols) <= longest(coder)
 
     def _is_worth(self, coder: Coder) -> bool:
         """Whether a coder is tried for a file."""
-        if self.alphabet > coder.largest or len(self.symbols) > _longest(coder):
+        count = len(self.symbols)
+        if not self.can(coder.name):
             return False
         if coder.name == "mixing":
-            nulls = int(np.bincount(self.symbols).max()) if len(self.symbols) else 0
-            return self.is_plane and 2 * nulls > len(self.symbols)
-        return True
+            return self.is_plane and count > 0 and 2 * int(np.bincount(self.symbols).max()) > count
+        if coder.name in FAST:
+            return count > MIXED
+        return coder.name in ALWAYS or count <= LONG
 
     def _coded(self, number: int) -> Stream:
         data = CODERS[number].encode(self.symbols, self.alphabet, self.row)
         return Stream(number, data, self.alphabet, len(self.symbols), self.row)
+
+
+def _number(name: str) -> int:
+    """Place of a coder, under which files know it."""
+    return next(number for number, coder in enumerate(CODERS) if coder.name == name)

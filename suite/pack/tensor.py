@@ -17,8 +17,9 @@ from suite.pack.errors import PackError
 from suite.pack.plane import Plane, Unit
 from suite.pack.raw import from_bytes, to_bytes
 from suite.pack.shape import DIMENSIONS, numel, row_of
+from suite.pack.streams import AUTO
 from suite.pack.varint import Reader, varint
-from suite.quant.coded import Coded
+from suite.quant.coded import PIECE, Coded
 from suite.quant.dither import Dither
 from suite.quant.lattice import LATTICES
 from suite.quant.layer import CODES
@@ -57,11 +58,14 @@ class Section:
         return head + b"".join(plane.written() for plane in self.planes)
 
     @staticmethod
-    def of(coded: Coded, number: int, book: Codebook, places: NDArray[np.int64]) -> Section:
-        """The smallest section for a layer; entry i of its codebook is entry `places[i]` of codebook `number`."""
+    def of(coded: Coded, number: int, book: Codebook, places: NDArray[np.int64], coder: str = AUTO) -> Section:
+        """The smallest section for a layer; entry i of its codebook is entry `places[i]` of codebook `number`.
+
+        `coder` codes all streams that it can; "auto" is for each the one that makes it the shortest.
+        """
         scale = None if coded.scale is None else coded.scale.to(coded.dtype)
         units, pruned = units_of(coded, book, places)
-        chosen = (min(unit.planes(), key=lambda plane: len(plane.written())) for unit in units)
+        chosen = (min(unit.planes(coder), key=lambda plane: len(plane.written())) for unit in units)
         return Section(tuple(coded.shape), number, pruned, scale, coded.dither, tuple(chosen))
 
     def units(self, book: Codebook) -> list[Unit]:
@@ -74,7 +78,7 @@ class Section:
         ]
 
     @staticmethod
-    def read(data: bytes, books: Sequence[Codebook]) -> Section:
+    def read(data: bytes | memoryview, books: Sequence[Codebook]) -> Section:
         """Raises `PackError`; decodes nothing yet."""
         reader = Reader(data)
         shape = tuple(reader.numbers(reader.number(DIMENSIONS + 1)))
@@ -137,7 +141,7 @@ def _dither(reader: Reader) -> Dither:
 
 def units_of(coded: Coded, book: Codebook, places: NDArray[np.int64]) -> tuple[list[Unit], bool]:
     """What become the planes of a layer, and whether there are pruned weights that are no entry of the codebook."""
-    codes = places[coded.codes.cpu().numpy()].astype(np.uint32)
+    codes = _moved(places.astype(np.uint32), coded.codes.cpu().numpy())
     entries, row = len(book.values), row_of(tuple(coded.shape))
     live = None if coded.live is None else coded.live.cpu().numpy().reshape(-1)
     if book.values.dim() > 1:
@@ -154,13 +158,24 @@ def units_of(coded: Coded, book: Codebook, places: NDArray[np.int64]) -> tuple[l
     return [Unit(symbols, _alphabet(entries + pruned), null, row)], pruned
 
 
+def _moved(places: NDArray[np.uint32], codes: NDArray[np.int16]) -> Symbols:
+    """places[codes]; NumPy would turn all codes into wide ones before."""
+    moved = np.empty(len(codes), dtype=np.uint32)
+    for start in range(0, len(codes), PIECE):
+        moved[start : start + PIECE] = places[codes[start : start + PIECE]]
+    return moved
+
+
 def _pruned(values: Tensor) -> int:
     """The symbol of pruned weights where it is no entry of the codebook: between the negative and the positive entries."""
     return int((values < 0).sum())
 
 
 def _most_frequent(symbols: Symbols) -> int:
-    return int(np.bincount(symbols).argmax()) if len(symbols) else 0
+    counts = np.zeros(int(symbols.max(initial=0)) + 1, dtype=np.int64)
+    for start in range(0, len(symbols), PIECE):  # NumPy makes wide integers of what it counts
+        counts += np.bincount(symbols[start : start + PIECE], minlength=len(counts))
+    return int(counts.argmax())
 
 
 def _read_scale(reader: Reader, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

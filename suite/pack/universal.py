@@ -19,6 +19,9 @@ _BZ2_START = b"BZh91AY&SY"  # format, level 9, mark of a block: every file but a
 _LZMA = {"id": lzma.FILTER_LZMA1, "dict_size": 2**23, "lc": 0, "lp": 0, "pb": 0}
 _THOROUGH, _FAST = 6, 1
 _LONG = 2**21  # bytes; more of them are searched fast
+_ZSTD_START = b"\x28\xb5\x2f\xfd"  # every file begins so
+_ZSTD_THOROUGH, _ZSTD_FAST = 19, 3
+_MOST_ZSTD = 2**16  # bytes that a byte of a zstd file can stand for: 2^15, and more for short files
 
 
 class _OfBytes(ABC):
@@ -105,3 +108,26 @@ class Deflate(_OfBytes):
 
     def grow(self, data: bytes, size: int) -> bytes:
         return inflate(data, size)
+
+
+class Zstandard(_OfBytes):
+    """Lempel-Ziv with Huffman coding and tabled asymmetric numeral systems (RFC 8878); the size is in the file's own header."""
+
+    name, largest = "zstd", ANY
+
+    def shrink(self, raw: bytes) -> bytes:
+        import zstandard  # late, as below: small networks need it not
+
+        level = _ZSTD_FAST if len(raw) > _LONG else _ZSTD_THOROUGH
+        return zstandard.ZstdCompressor(level=level).compress(raw).removeprefix(_ZSTD_START)
+
+    def grow(self, data: bytes, size: int) -> bytes:
+        import zstandard
+
+        try:
+            announced = zstandard.get_frame_parameters(_ZSTD_START + data).content_size
+            if announced != size or size > _MOST_ZSTD * len(data):
+                raise PackError(f"a zstd stream announces {announced} bytes, not {size}, or more than it can hold")
+            return zstandard.ZstdDecompressor().decompress(_ZSTD_START + data, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise PackError(f"a zstd stream is damaged: {error}") from None

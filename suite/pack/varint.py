@@ -29,10 +29,14 @@ class Reader:
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
+        return bytes(self.view(count))
+
+    def view(self, count: int) -> memoryview:
+        """The same without a copy; they are kept in memory as long as the view is."""
         if count > self.left:
             raise PackError(f"{count} bytes are announced where {self.left} are left")
         self._at += count
-        return bytes(self._data[self._at - count : self._at])
+        return self._data[self._at - count : self._at]
 
     def rest(self) -> bytes:
         return self.take(self.left)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from suite.quant.dither import Dither
 
+PIECE = 2**20  # codes that are decoded at a time
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -28,7 +30,11 @@ class Coded:
 
     def decoded(self) -> Tensor:
         """The weights, on the device of the codes."""
-        return self.with_values(self.codebook.to(self.codes.device, self.dtype)[self.codes.long()].flatten())
+        codebook = self.codebook.to(self.codes.device, self.dtype)
+        values = codebook.new_empty(len(self.codes), *codebook.shape[1:])
+        for at in range(0, len(values), PIECE):  # in pieces: torch takes no index of fewer bits
+            torch.index_select(codebook, 0, self.codes[at : at + PIECE].int(), out=values[at : at + PIECE])
+        return self.with_values(values.flatten())
 
     def with_values(self, values: Tensor) -> Tensor:
         """The weights if the blocks had these values, (at least L,), without scale and dither; differentiable in them."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from suite.quant.lloyd import Sorted
+from suite.quant.lloyd import Sorted, is_large
 
 
 def codebook_size(bits: int) -> int:
@@ -57,6 +57,17 @@ def kmeanspp(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
     return _ordered(spread(values.values.unsqueeze(1), k, generator).flatten())
 
 
+def exact(values: Sorted, k: int, generator: torch.Generator) -> Tensor:
+    """The k centres of the least squared error (dynamic programming, `exact.best_means`), the one nearest to zero moved to zero.
+
+    With fewer than k distinct values the rest are zeros.
+    """
+    from suite.quant.exact import best_means  # numba takes a second
+
+    means = torch.from_numpy(best_means(values.values.numpy(), k)) if len(values.values) else torch.empty(0)
+    return _with_zero(torch.cat([means.double(), torch.zeros(k - len(means), dtype=torch.float64)]))
+
+
 def spread(vectors: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """k-means++ of (N, d) from a first centre at zero: each next one is drawn with probability proportional to squared distance.
 
@@ -101,4 +112,12 @@ INITS: dict[str, Start] = {
     "kmeans++": kmeanspp,
     "quantile": quantile,
     "linear": linear,
+    "exact": exact,
 }
+
+
+def first_centres(name: str, weights: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """The start `name` of `INITS` for weights of any shape and float type; only those that need all values in order sort them."""
+    if name in ("ladder", "linear") and is_large(weights):
+        weights = torch.stack(weights.detach().aminmax())
+    return INITS[name](Sorted.of(weights), k, generator)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from suite.quant.coded import Coded
 from suite.quant.dither import Dither
-from suite.quant.lloyd import Sorted, lloyd
+from suite.quant.lloyd import is_large, lloyd_of
 
 CODES = torch.int16
 MOST_CODES = torch.iinfo(CODES).max  # entries of a codebook
@@ -52,9 +52,10 @@ class Layer:
     def recluster(self, movable: Tensor, rounds: int) -> None:
         """Lloyd over all live weights, frozen ones included; only `movable` (K,) centres move. Frozen weights keep their codes."""
         values = self.values()
-        centres, cells = lloyd(Sorted.of(values), self.codebook, movable, rounds)
+        centres, cells = lloyd_of(values, self.codebook, movable, rounds)
         self.codebook = self._representable(centres)
-        self.codes = torch.where(self._of_live(self.frozen), self.codes, cells.codes(values))
+        codes, kept = cells.codes(values), self._of_live(self.frozen)
+        self.codes = torch.where(kept, self.codes, codes) if bool(kept.any()) else codes
 
     def recluster_all(self, rounds: int) -> None:
         """Lloyd over all live weights and all centres; frozen weights may change their cluster, too."""
@@ -64,10 +65,21 @@ class Layer:
     def fix(self, clusters: Tensor) -> None:
         """Weight sharing: every weight of these clusters, (K,) bool, takes its centre's value and is frozen."""
         self.fixed = self.fixed | clusters
+        if self._is_plain() and is_large(self.weight):
+            from suite.quant.passes import settle
+
+            self.frozen = settle(self.weight.detach(), self.codes, self.fixed, self.codebook)
+            return
         self.frozen = self.members(self.fixed)
         if self.live is not None:
             self.frozen |= ~self.live
         self.snap(self.fixed)  # also what has drifted next to a centre that was fixed earlier
+
+    def _is_plain(self) -> bool:
+        """Whether codebook entries are weights, on the CPU in C order: no pruning, blocks, scales or dither."""
+        parts = (self.live, self.scale, self.dither)
+        plain = all(part is None for part in parts) and self.codebook.dim() == 1
+        return plain and self.weight.device.type == "cpu" and self.weight.is_contiguous()
 
     def recode(self) -> None:
         """Give every weight that is not frozen the code of its nearest centre; no centre moves."""
@@ -86,7 +98,11 @@ class Layer:
 
     def snap(self, clusters: Tensor) -> None:
         """Set the weights of these clusters, (K,) bool, to their centres."""
-        self.weight.data.copy_(torch.where(self.members(clusters), self.coded().decoded(), self.weight.data))
+        self.weight.data.copy_(self.snapped(clusters))
+
+    def snapped(self, clusters: Tensor) -> Tensor:
+        """The weights as `snap` sets them."""
+        return torch.where(self.members(clusters), self.coded().decoded(), self.weight.data)
 
     def members(self, clusters: Tensor) -> Tensor:
         """Bool like weight: which weights belong to these clusters, (K,) bool. Pruned ones belong to none."""

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+LARGE = 2**20  # weights; up to about so many, sorting is as fast as passes over their bits, and needs no numba
+
+_FEW_ROUNDS = 50
+
+
+def is_large(weights: Tensor) -> bool:
+    """Whether passes over the weights' bits pay; they know types whose values are all float32 values."""
+    return weights.numel() > LARGE and weights.dtype in (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,11 @@ class Sorted:
             np.sort(exact.numpy())
         ).double()  # NumPy's vectorised sort: several times torch's speed
         return Sorted(values, torch.cat([values.new_zeros(1), values.cumsum(0)]))
+
+    def totals(self, cells: Cells) -> tuple[Tensor, Tensor]:
+        """Counts, int64, and sums, float64, both (C,), of the values in each cell."""
+        edges = cells.edges(self)
+        return edges.diff(), self.sums[edges].diff()
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,12 @@ class Cells:
 
     def codes(self, weights: Tensor) -> Tensor:
         """Codebook index of every weight: int16, shape and device of the weights."""
+        if is_large(weights) and len(self.order) > 1:
+            from suite.quant.assign import write_codes
+
+            codes = torch.empty(weights.shape, dtype=torch.int16, device=weights.device)
+            write_codes(weights, self.upper.numpy(), self.order.numpy(), codes)
+            return codes
         cells = torch.bucketize(weights.detach().double().contiguous(), self.upper.to(weights.device))
         return self.order.to(weights.device, torch.int16)[cells]
 
@@ -58,7 +79,13 @@ class Cells:
         return torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), len(values.values))])
 
 
-def lloyd(values: Sorted, centres: Tensor, movable: Tensor, rounds: int) -> tuple[Tensor, Cells]:
+class Population(Protocol):
+    """Values of which it is known how many are in each cell, and their sum."""
+
+    def totals(self, cells: Cells) -> tuple[Tensor, Tensor]: ...
+
+
+def lloyd(values: Population, centres: Tensor, movable: Tensor, rounds: int) -> tuple[Tensor, Cells]:
     """Up to `rounds` times: assign every value to its nearest centre, then move the movable centres to their members' means.
 
     Args:
@@ -73,9 +100,8 @@ def lloyd(values: Sorted, centres: Tensor, movable: Tensor, rounds: int) -> tupl
     """
     for _ in range(rounds):
         cells = Cells.of(centres)
-        edges = cells.edges(values)
-        counts = edges.diff()
-        means = values.sums[edges].diff() / counts.clamp(min=1)
+        counts, sums = values.totals(cells)
+        means = sums / counts.clamp(min=1)
         moved = centres.clone()
         moved[cells.order] = torch.where(movable[cells.order] & (counts > 0), means, centres[cells.order])
         unchanged = torch.equal(moved, centres)
@@ -83,3 +109,15 @@ def lloyd(values: Sorted, centres: Tensor, movable: Tensor, rounds: int) -> tupl
         if unchanged:
             break
     return centres, cells
+
+
+def lloyd_of(weights: Tensor, centres: Tensor, movable: Tensor, rounds: int) -> tuple[Tensor, Cells]:
+    """`lloyd` of these weights, any shape and float type: sorted, or counted if they are many, which is equal to rounding.
+
+    In many rounds the cells' bounds cross so many bins that sorting all weights is faster.
+    """
+    if is_large(weights) and rounds <= _FEW_ROUNDS:
+        from suite.quant.counted import lloyd_on_bins
+
+        return lloyd_on_bins(weights, centres, movable, rounds)
+    return lloyd(Sorted.of(weights), centres, movable, rounds)

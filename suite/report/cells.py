@@ -55,7 +55,7 @@ def _measured(row: Row, block: Block, numbers: Marks) -> dict[str, str]:
 
 
 def _verdict(row: Row, numbers: Marks) -> str:
-    return f"{row.verdict} [{numbers[row.deviation_note]}]" if row.deviation else row.verdict
+    return " ".join([row.verdict, *(f"[{numbers[note]}]" for note in row.verdict_notes)])
 
 
 def _unless_missing(row: Row, figures: dict[str, str]) -> dict[str, str]:

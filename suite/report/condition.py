@@ -19,7 +19,22 @@ def meets(options: Options, settings: Mapping[str, Any]) -> bool:
     Raises:
         UserError: if there is no such setting, naming those there are.
     """
-    return all(_holds(name, wanted, settings) for name, wanted in {**UNLESS_SAID, **options}.items())
+    return all(_holds(name, wanted, settings) for name, wanted in _complete(options).items())
+
+
+def fits(options: Options, settings: Mapping[str, Any]) -> bool:
+    """The same for trials of any method: one that has no such setting does not meet a condition on it."""
+    return all(
+        (wanted in WORDS or _is_known(name, settings)) and _holds(name, wanted, settings)
+        for name, wanted in _complete(options).items()
+    )
+
+
+def _complete(options: Options) -> dict[str, Any]:
+    """With what goes without saying; a condition on a part of a group speaks of the group."""
+    spoken_of = {name.partition(".")[0] for name in options}
+    unsaid = {name: wanted for name, wanted in UNLESS_SAID.items() if name not in spoken_of}
+    return {**unsaid, **options}
 
 
 def _holds(name: str, wanted: Any, settings: Mapping[str, Any]) -> bool:
@@ -27,12 +42,16 @@ def _holds(name: str, wanted: Any, settings: Mapping[str, Any]) -> bool:
         return True
     if wanted in ("exists", "absent"):
         return _is_set(name, settings) is (wanted == "exists")
-    if name not in settings and not _is_part_of_none(name, settings) and not _is_set(name, settings):
+    if not _is_known(name, settings):
         raise UserError(
             f"published figure: {name!r} is no setting of {settings.get('method.name')}{choices(name, settings)}"
         )
     value = settings.get(name)
     return value in wanted if isinstance(wanted, (list, tuple)) else bool(value == wanted)
+
+
+def _is_known(name: str, settings: Mapping[str, Any]) -> bool:
+    return name in settings or _is_part_of_none(name, settings) or _is_set(name, settings)
 
 
 def _is_set(name: str, settings: Mapping[str, Any]) -> bool:

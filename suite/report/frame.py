@@ -10,8 +10,10 @@ import pandas as pd
 
 from suite.config import dotted, shared
 from suite.errors import UserError
-from suite.ledger import Ledger, State, Work
+from suite.ledger import Attempt, Ledger, State, Work
+from suite.report.energy import KINDS, joules
 from suite.report.label import row_labels
+from suite.report.paths import Shorten
 
 IDENTITY = [
     "id",
@@ -50,8 +52,9 @@ PACKED = [
 ]
 SIZE = [*PACKED, "values"]
 COST = ["wall_seconds", "cpu_seconds", "gpu_seconds"]
+ENERGY = [f"{kind}_joules" for kind in KINDS]
 HISTORY = ["attempts", "dirty", "commit", "warning"]
-COLUMNS = [*IDENTITY, *ACCURACY, *SIZE, "coders", *COST, *HISTORY]
+COLUMNS = [*IDENTITY, *ACCURACY, *SIZE, "coders", *COST, *ENERGY, *HISTORY]
 
 UNREADABLE = "unreadable"  # the state of a trial whose folder cannot be read: it counts as missing
 # what reading such a folder raises
@@ -88,7 +91,7 @@ def tidy(ledger: Ledger, planned: Sequence[PlannedTrial]) -> pd.DataFrame:
     settings = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *settings], dtype=object)
     frame["row"] = frame["configuration"].map(_labels(frame))
-    numbers = dict.fromkeys([*ACCURACY, *SIZE, *COST], "float64")
+    numbers = dict.fromkeys([*ACCURACY, *SIZE, *COST, *ENERGY], "float64")
     return frame.astype({**numbers, "bits": "Int64", "seed": "Int64", "attempts": "Int64"})
 
 
@@ -128,16 +131,16 @@ def _seen(work: Work) -> dict[str, Any]:
 
 
 def complaint(work: Work, error: Exception) -> str:
-    """Without the absolute path, which differs between machines and would show up as a change of the tables."""
-    text = str(error).replace(f"{work.path}/", "")
-    return f"{work.id} counts as missing: {type(error).__name__}: {text}"
+    """Without absolute paths, which differ between machines and would show up as a change of the tables."""
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "  # such a text says all
+    return f"{work.id} counts as missing: {kind}{Shorten(work.path)(str(error))}"
 
 
 def _figures(work: Work, result: dict[str, Any]) -> dict[str, Any]:
     if result["trial"] != work.id:
         raise ValueError(f"result.json is that of {result['trial']}")
     _refuse_old(work, result)
-    return {**_accuracies(result), **_sizes(result), **_costs(result), **_origin(work, result)}
+    return {**_accuracies(result), **_sizes(result), **_costs(result), **_energy(work), **_origin(work, result)}
 
 
 def _refuse_old(work: Work, result: dict[str, Any]) -> None:
@@ -181,9 +184,21 @@ def _costs(result: dict[str, Any]) -> dict[str, Any]:
     return {name: float(result["cost"][name]) for name in COST}
 
 
+def _energy(work: Work) -> dict[str, Any]:
+    return dict(zip(ENERGY, (joules(work, kind) for kind in KINDS), strict=True))
+
+
 def _origin(work: Work, result: dict[str, Any]) -> dict[str, Any]:
     """The code behind a result, of all attempts that took part in it."""
     numbers = result["sources"]["attempts"]
-    provenances = [attempt.provenance() for attempt in work.attempts() if attempt.number in numbers]
+    provenances = [_provenance(attempt) for attempt in work.attempts() if attempt.number in numbers]
     commits = dict.fromkeys(str(p["commit"]) for p in provenances if p.get("commit"))
     return {"dirty": any(p.get("dirty", False) for p in provenances), "commit": " ".join(commits)}
+
+
+def _provenance(attempt: Attempt) -> dict[str, Any]:
+    try:
+        return attempt.provenance()
+    except ValueError as error:
+        file = attempt.path / "provenance.json"
+        raise UserError(f"{file} is damaged ({error}); delete it, and only what it ran with is unknown") from None

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from suite.errors import UserError, choices
+from suite.errors import UserError
 from suite.report.condition import Options, meets
-from suite.yaml_lines import line_of, load_yaml
+from suite.report.strict import Inner, Strict, dotted_only, read_strictly
+from suite.report.tolerance import Tolerance
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"  # of this checkout, wherever it is called from
 
@@ -25,14 +26,8 @@ STANDS_FOR = {"cifar10-jpeg": "cifar10"}
 
 _NOT_OPTIONS = ("network", "data", "seed", "runtime")
 
-Location = tuple[int | str, ...]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Strict):
+class Source(Strict):
     """Where figures were published."""
 
     title: str
@@ -50,22 +45,14 @@ class Source(_Strict):
         return (f"{self.authors}: " if self.authors else "") + ", ".join(part for part in parts if part)
 
 
-def _dotted(conditions: dict[str, Any]) -> dict[str, Any]:
-    """Raises ValueError if one of them is nested."""
-    for name, wanted in conditions.items():
-        if isinstance(wanted, dict):
-            raise ValueError(f"write {name!r} with dots: {name}.{next(iter(wanted), 'option')}")
-    return conditions
-
-
-class Known(_Strict):
+class Known(Strict):
     """Why trials fall short of a figure: a verdict outside the tolerance becomes a known deviation with this reason.
 
     `where` are conditions on a trial's settings (see suite.report.condition), on any of them; without conditions all trials
     are meant that the figure stands beside.
     """
 
-    where: Annotated[dict[str, Any], AfterValidator(_dotted)] = {}
+    where: Annotated[dict[str, Any], AfterValidator(dotted_only)] = Field({})
     reason: str = Field(min_length=1)
 
     def holds(self, settings: Mapping[str, Any]) -> bool:
@@ -73,20 +60,21 @@ class Known(_Strict):
         return meets({"prune": "any", **self.where}, settings)
 
 
-class Entry(_Strict):
+class Entry(Strict):
     """One published result. Errors in %, `delta` in points of accuracy (negative: worse than full precision), `ratio` in sizes.
 
     Without `bits` it stands for every width that has no entry of its own. `options` are conditions on a trial's settings (see
     suite.report.condition): dotted names with the value, a list of values, or `exists`, `absent`, `any`; `prune` is `absent`
     unless they say otherwise. With a `variant` it is another experiment than a trial of that method, so it is listed but
-    never put into a trial's row. `known` are deviations with their reasons; the first that holds counts.
+    never put into a trial's row. `known` are deviations with their reasons; the first that holds counts. `tolerance` stands for
+    the usual one (suite.report.tolerance), with its reason.
     """
 
     network: str
     data: str
     method: str
     bits: int | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field({})
     variant: str = ""
     top1_error: float | None = Field(None, ge=0, le=100)
     top5_error: float | None = Field(None, ge=0, le=100)
@@ -100,6 +88,7 @@ class Entry(_Strict):
     available: bool = True
     reason: str = ""
     known: tuple[Known, ...] = ()
+    tolerance: Tolerance | None = None
 
     @property
     def key(self) -> tuple[str, str, str, int | None, str]:
@@ -108,7 +97,7 @@ class Entry(_Strict):
     @field_validator("options")
     @classmethod
     def _are_settings(cls, options: dict[str, Any]) -> dict[str, Any]:
-        for name in _dotted(options):
+        for name in dotted_only(options):
             if name.partition(".")[0] in _NOT_OPTIONS or name in ("method.name", "method.bits"):
                 raise ValueError(
                     f"{name!r} has a key of its own; options are other settings, such as method.kind or prune"
@@ -134,13 +123,19 @@ class Entry(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _has_a_figure_to_fall_short_of(self) -> Self:
+        if self.tolerance and not self.available:
+            raise ValueError("'tolerance' is of a figure; an entry that is not available has none")
+        return self
+
+    @model_validator(mode="after")
     def _says_the_difference_once(self) -> Self:
         if self.delta is not None and self.full_top1_error is not None:
             raise ValueError("'delta' follows from 'top1_error' and 'full_top1_error'; give either it or them")
         return self
 
 
-class Reference(_Strict):
+class Reference(Strict):
     """One file: a paper and its figures."""
 
     source: Source
@@ -153,6 +148,7 @@ class Published:
 
     source: Source
     entry: Entry
+    file: str = ""  # its name in results/reference, without ending
 
     @property
     def delta(self) -> float | None:
@@ -172,7 +168,7 @@ class Published:
             return None
         errors = ("top1_error", "top5_error", "full_top1_error", "full_top5_error")
         kept = self.entry.model_copy(update={**dict.fromkeys(errors), "delta": self.delta})
-        return Published(self.source, kept)
+        return Published(self.source, kept, self.file)
 
     @property
     def footnote(self) -> str:
@@ -220,6 +216,28 @@ class References:
         found = best[0] if best else None
         return found.without_errors() if found and found.entry.available and data in STANDS_FOR else found
 
+    def variant(self, network: str, data: str, bits: int | None, variant: str) -> Published | None:
+        """The figure of a variant, whatever its method is called there; its options are words for readers.
+
+        Raises:
+            UserError: if there are two.
+        """
+        wanted = (network, STANDS_FOR.get(data, data), variant)
+        found = [
+            p
+            for p in self.published
+            if (p.entry.network, p.entry.data, p.entry.variant) == wanted and p.entry.bits in (bits, None)
+        ]
+        if len(found) > 1:
+            raise UserError(
+                f"published figures of {', '.join(wanted)}: there are {len(found)}; tell them apart by 'bits'"
+            )
+        return found[0] if found else None
+
+    def of(self, files: Collection[str]) -> References:
+        """Those of some files, named without ending."""
+        return References(tuple(p for p in self.published if p.file in files))
+
     def on(self, network: str, data: str) -> tuple[Published, ...]:
         """Every figure that is available for a network and its data."""
         wanted = network, STANDS_FOR.get(data, data)
@@ -233,10 +251,10 @@ def _closeness(published: Published) -> tuple[bool, int]:
 
 def load_references(folder: Path = FOLDER) -> References:
     """Read every `*.yaml` of `folder`. Raises `UserError` naming file, line, key and allowed keys."""
-    references = [_read(file) for file in sorted(folder.glob("*.yaml"))]
+    references = {file.stem: _read(file) for file in sorted(folder.glob("*.yaml"))}
     if not references:
         raise UserError(f"no published figures (*.yaml) in {folder}; run from the root of the repository")
-    published = tuple(Published(r.source, entry) for r in references for entry in r.entries)
+    published = tuple(Published(r.source, entry, file) for file, r in references.items() for entry in r.entries)
     keys = Counter(p.entry.key for p in published if not p.entry.variant)
     if twice := [key for key, count in keys.items() if count > 1]:
         raise UserError(f"{folder}: more than one entry for {twice[0]}; tell them apart by 'options' or a 'variant'")
@@ -244,25 +262,5 @@ def load_references(folder: Path = FOLDER) -> References:
 
 
 def _read(file: Path) -> Reference:
-    content = load_yaml(file)
-    try:
-        return Reference.model_validate(content)
-    except ValidationError as error:
-        first: Any = error.errors()[0]
-        raise UserError(f"{file}:{line_of(content, first['loc'])}: {_complaint(first)}") from None
-
-
-def _complaint(error: Any) -> str:
-    """What is wrong, without the words of the validator where better ones are known."""
-    location: Location = error["loc"]
-    where = ".".join(str(step) for step in location) or "file"
-    if error["type"] == "extra_forbidden":
-        return f"{where} is not a known key{choices(location[-1], _keys(location))}"
-    given = "" if error["type"] == "missing" or isinstance(error["input"], dict) else f" (given: {error['input']!r})"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}{given}"
-
-
-def _keys(location: Location) -> list[str]:
-    models: dict[int | str, type[BaseModel]] = {"source": Source, "entries": Entry, "known": Known}
-    inner = [models[step] for step in location[:-1] if step in models]
-    return list((inner[-1] if inner else Reference).model_fields)
+    inner: Inner = {"source": Source, "entries": Entry, "known": Known, "tolerance": Tolerance}
+    return read_strictly(file, Reference, inner)[0]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from suite.files import write_atomic
@@ -21,6 +19,7 @@ from suite.report.reference import Published
 from suite.report.sizes import Sizes
 from suite.report.spread import Spread
 from suite.report.table import Block, Row, Tables
+from suite.report.terminal import fitted
 
 _TEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -33,10 +32,11 @@ def write_tables(tables: Tables, folder: Path) -> list[Path]:
     """Write `<sweep>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths."""
     writers: dict[str, Callable[[Tables], str]] = {".md": markdown, ".tex": latex, ".html": html, ".csv": csv}
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(folder / f"{tables.sweep}{suffix}", write(tables)) for suffix, write in writers.items()]
+    return [write_text(folder / f"{tables.sweep}{suffix}", write(tables)) for suffix, write in writers.items()]
 
 
-def _write(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
+    """Write a file at once; returns its path."""
     write_atomic(path, partial(Path.write_text, data=text, encoding="utf-8"))
     return path
 
@@ -45,8 +45,8 @@ def print_tables(tables: Tables, console: Console) -> None:
     """To the terminal; a table that is too wide for it goes on below."""
 
     def show(frame: pd.DataFrame, title: str) -> None:
-        for grid in _grids(frame, title, console.width):
-            console.print(grid)
+        for table in fitted(frame, title, console.width):
+            console.print(table)
 
     for part in parts_of(tables):
         show(part.measured.frame, part.block.title)
@@ -58,67 +58,20 @@ def print_tables(tables: Tables, console: Console) -> None:
         console.print(Text(line, style="dim"))
 
 
-_BETWEEN = 2  # characters from a column to the next
-_LABEL = 28  # of a row's label on one line, if other columns must go below for it
-
-
-def _grids(frame: pd.DataFrame, title: str, width: int) -> Iterator[Table]:
-    """The table in parts that fit `width` characters, each with the first two columns, which say what a row is."""
-    widths = {str(name): _least_width(frame, str(name)) + _BETWEEN for name in frame.columns}
-    first, others = list(widths)[:2], list(widths)[2:]
-    widths[first[0]] = max(widths[first[0]], _BETWEEN + min(_LABEL, max(map(len, frame[first[0]]))))
-    room = width - sum(widths[name] for name in first)
-    parts: list[list[str]] = [[]]
-    for name in others:
-        if parts[-1] and sum(widths[n] for n in [*parts[-1], name]) > room:
-            parts.append([])
-        parts[-1].append(name)
-    for number, names in enumerate(parts):
-        yield _grid(frame[[*first, *names]], f"{title}, continued" if number else title)
-
-
-def _grid(frame: pd.DataFrame, title: str) -> Table:
-    grid = Table(
-        title=Text(title),
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for name in frame.columns:
-        words, width = name in WORDS, _least_width(frame, name)
-        grid.add_column(
-            _heading(name), justify="left" if words else "right", min_width=width, max_width=None if words else width
-        )
-    for row in frame.itertuples(index=False):
-        grid.add_row(*(Text(cell) for cell in row))  # Text: a cell is never markup
-    return grid
-
-
-def _heading(name: str) -> Text:
-    return Text(name.replace("/", "/ "))  # may break there
-
-
-def _least_width(frame: pd.DataFrame, name: str) -> int:
-    """Of a column in characters: figures never break, words between each other."""
-    whole = " ".join(frame[name]).split() if name in WORDS else [*frame[name]]
-    return max(len(part) for part in [*whole, *_heading(name).plain.split()])
-
-
 def markdown(tables: Tables) -> str:
     """GitHub's dialect."""
     parts = [f"# {tables.sweep}"]
     for part in parts_of(tables):
-        parts += [f"## {part.block.title}", _pipes(part.measured.frame), part.remark]
+        parts += [f"## {part.block.title}", pipes(part.measured.frame), part.remark]
         for grid in part.further:
-            parts += [grid.title, _pipes(grid.frame)]
+            parts += [grid.title, pipes(grid.frame)]
     return "\n\n".join(part for part in [*parts, *_lines(tables)] if part) + "\n"
 
 
-def _pipes(frame: pd.DataFrame) -> str:
+def pipes(frame: pd.DataFrame, words: frozenset[str] = WORDS) -> str:
+    """A table in Markdown."""
     safe = frame.map(lambda cell: cell.replace("|", r"\|"))
-    align = ["left" if name in WORDS else "right" for name in frame.columns]
+    align = ["left" if name in words else "right" for name in frame.columns]
     return str(safe.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
 
 
@@ -126,19 +79,20 @@ def latex(tables: Tables) -> str:
     """Floats for a document that loads `booktabs`."""
     parts: list[str] = []
     for part in parts_of(tables):
-        parts += [_float(part.measured.frame, part.block.title), _tex(part.remark)]
+        parts += [_float(part.measured.frame, part.block.title), tex(part.remark)]
         parts += [_float(grid.frame, grid.title) for grid in part.further]
-    notes = [r"\noindent " + _tex(line) + r"\par" for line in _lines(tables)]
+    notes = [r"\noindent " + tex(line) + r"\par" for line in _lines(tables)]
     return "\n\n".join(part for part in [*parts, *notes] if part) + "\n"
 
 
 def _float(frame: pd.DataFrame, title: str) -> str:
-    styler = frame.style.hide(axis="index").format(_tex).format_index(_tex, axis=1)
+    styler = frame.style.hide(axis="index").format(tex).format_index(tex, axis=1)
     columns = "".join("l" if name in WORDS else "r" for name in frame.columns)
-    return styler.to_latex(hrules=True, column_format=columns, position_float="centering", caption=_tex(title)).strip()
+    return styler.to_latex(hrules=True, column_format=columns, position_float="centering", caption=tex(title)).strip()
 
 
-def _tex(text: object) -> str:
+def tex(text: object) -> str:
+    """A text as LaTeX prints it."""
     return str(text).translate(_TEX)
 
 

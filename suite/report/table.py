@@ -16,7 +16,8 @@ from suite.report.reference import STANDS_FOR, Published, References
 from suite.report.sizes import Sizes
 from suite.report.spread import Interval, Spread, mean
 from suite.report.titles import DATA, NETWORKS
-from suite.report.verdict import KNOWN, MISSING, OUTSIDE, RUNNING, judge
+from suite.report.tolerance import UNITS
+from suite.report.verdict import JUDGED, KNOWN, MISSING, OUTSIDE, RUNNING, judge, tolerance_of
 
 FULL_PRECISION = "full"
 _MANY_CLASSES = {"imagenet", "cifar100"}  # top-5 says something only there
@@ -44,6 +45,7 @@ class Row:
     published: Published | None
     verdict: str  # see suite.report.verdict
     deviation: str  # what is outside the tolerance, and the reason, where the verdict is a known deviation; else ""
+    tolerance_note: str  # what is allowed and why, where the figure has a tolerance of its own and is judged; else ""
 
     @property
     def done(self) -> int:
@@ -56,7 +58,14 @@ class Row:
     @property
     def footnotes(self) -> list[str]:
         published = [self.published.footnote] if self.published else []
-        return [*published, *([self.deviation_note] if self.deviation else [])]
+        return [*published, *self.verdict_notes]
+
+    @property
+    def verdict_notes(self) -> list[str]:
+        return [
+            *([self.deviation_note] if self.deviation else []),
+            *([self.tolerance_note] if self.tolerance_note else []),
+        ]
 
     @property
     def deviation_note(self) -> str:
@@ -197,7 +206,16 @@ def _summary(group: pd.DataFrame, references: References) -> Row:
         published=published,
         verdict=KNOWN if is_known else judged,
         deviation=f"{judged}: {known}" if is_known else "",
+        tolerance_note=_tolerance_note(published) if published and judged in JUDGED else "",
     )
+
+
+def _tolerance_note(published: Published) -> str:
+    """Of a figure's own tolerance, "" if it has none."""
+    used = [
+        tolerance_of(published, unit) for unit in UNITS if getattr(published.entry.tolerance, unit, None) is not None
+    ]
+    return " ".join(tolerance.note for tolerance in used)
 
 
 def _incomplete(group: pd.DataFrame) -> str:

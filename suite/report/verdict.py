@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from suite.report.reference import Published
 from suite.report.spread import Spread
+from suite.report.tolerance import DEFAULT, UNITS, Allowed, Unit, allowed
 
-POINTS = 0.2  # of accuracy that a row may be behind, or 2 standard deviations of its own trials if that is more
-DEVIATIONS = 2
+DEVIATIONS = 2  # standard deviations of its own trials that a figure may fall short, if that is more than the tolerance
 DECIMALS = 6  # of points: a difference of 0.2 is one even if binary fractions make it 0.2000000000000018
 
 MISSING, RUNNING = "missing", "running"
@@ -14,10 +14,12 @@ NO_FIGURE, DIFFERS = "no published figure", "differs in data"
 REPRODUCED, BETTER = "reproduced", "better"
 ACCURACY, RATIO, BOTH = "accuracy lower", "ratio lower", "accuracy and ratio lower"
 OUTSIDE = (ACCURACY, RATIO, BOTH)  # of what is allowed
+BEYOND = "outside tolerance"  # of a single figure
 KNOWN = "known deviation"
+JUDGED = (REPRODUCED, BETTER, *OUTSIDE, BEYOND)
 
 EXPLAINED = (
-    f"Verdict: reproduced if Δ is at most {POINTS:g} points (or {DEVIATIONS} standard deviations of ours, if that is more) "
+    f"Verdict: reproduced if Δ is at most {DEFAULT.points:g} points (or {DEVIATIONS} standard deviations of ours, if that is more) "
     "below the published Δ and the ratio of the real file is at least the published one; better if, moreover, Δ is not below "
     "and the ratio is above, or Δ is above by more than that. Where no Δ is published, errors are compared; where no error is "
     "either, Δ is compared with 0."
@@ -39,25 +41,42 @@ def judge(
         return NO_FIGURE
     if not same_data:
         return DIFFERS
-    gain, allowed = (round(value, DECIMALS) for value in _gain(error, delta, published))
+    points, share = (tolerance_of(published, unit).value for unit in UNITS)
+    gain, missing = (round(value, DECIMALS) for value in _gain(error, delta, published, points))
     wanted = published.entry.ratio
-    smaller = wanted is not None and (ratio is None or ratio < wanted)
-    if gain < -allowed:
+    smaller = wanted is not None and (ratio is None or ratio < share * wanted)
+    if gain < -missing:
         return BOTH if smaller else ACCURACY
     if smaller:
         return RATIO
     larger = wanted is not None and ratio is not None and ratio > wanted
-    return BETTER if gain > allowed or (gain >= 0 and larger) else REPRODUCED
+    return BETTER if gain > missing or (gain >= 0 and larger) else REPRODUCED
 
 
-def _gain(error: Spread, delta: Spread | None, published: Published) -> tuple[float, float]:
+def tolerance_of(published: Published, unit: Unit) -> Allowed:
+    return allowed(unit, [published.entry.tolerance])
+
+
+def _gain(error: Spread, delta: Spread | None, published: Published, points: float) -> tuple[float, float]:
     """Points of accuracy above the published figure, and how many below it are allowed."""
     if published.delta is not None and delta is not None:
-        return delta.mean - published.delta, _allowed(delta)
+        return delta.mean - published.delta, slack(delta, points)
     if published.entry.top1_error is not None:
-        return published.entry.top1_error - error.mean, _allowed(error)
-    return (0.0, POINTS) if delta is None else (delta.mean, _allowed(delta))
+        return published.entry.top1_error - error.mean, slack(error, points)
+    return (0.0, points) if delta is None else (delta.mean, slack(delta, points))
 
 
-def _allowed(spread: Spread) -> float:
-    return max(POINTS, DEVIATIONS * (spread.std or 0.0))
+def slack(spread: Spread, points: float) -> float:
+    """How many points a mean may fall short."""
+    return max(points, DEVIATIONS * (spread.std or 0.0))
+
+
+def judge_gain(gain: float, missing: float) -> str:
+    """The verdict on one accuracy: points above the published figure, and how many below it are allowed."""
+    gain, missing = round(gain, DECIMALS), round(missing, DECIMALS)
+    return BEYOND if gain < -missing else BETTER if gain > missing else REPRODUCED
+
+
+def judge_ratio(ratio: float, wanted: float, share: float) -> str:
+    """The verdict on one ratio of sizes: `share` of the published one must be reached."""
+    return BEYOND if ratio < share * wanted else BETTER if ratio > wanted else REPRODUCED

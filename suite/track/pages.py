@@ -7,18 +7,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from suite.track.bulk import Seen
+
 NAME = "tables"
 PAGES = "slq.pages"  # tag: SHA-256 of all files once they are there, written last; "" before
 
 
-def sync_pages(client: Any, experiment: str, runs: Sequence[Any], files: Sequence[Path]) -> None:
+def sync_pages(client: Any, experiment: str, runs: Sequence[Seen], files: Sequence[Path]) -> None:
     """Give the experiment exactly these files, if there are any; each lies in a folder of its folder's name.
 
     MLflow cannot take files back, so changed ones get a new run. `runs` are all of the experiment.
     """
     wanted = _digest(files)
-    older = [run for run in runs if PAGES in run.data.tags]
-    if not files or [run.data.tags[PAGES] for run in older] == [wanted]:
+    older = [run for run in runs if PAGES in run.tags]
+    if not files or [run.tags[PAGES] for run in older] == [wanted]:
         return
     newest = round(max(file.stat().st_mtime for file in files) * 1000)
     tags = {PAGES: "", "sweep": client.get_experiment(experiment).name}
@@ -27,7 +29,7 @@ def sync_pages(client: Any, experiment: str, runs: Sequence[Any], files: Sequenc
         client.log_artifact(identity, str(file), file.parent.name)
     client.set_terminated(identity, "FINISHED", newest)
     for run in older:
-        client.delete_run(run.info.run_id)
+        client.delete_run(run.id)
     client.set_tag(identity, PAGES, wanted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from suite.errors import UserError
 from suite.ledger import Ledger, State, Work
+from suite.track.bulk import Database, New, Seen, open_database
 from suite.track.names import Named, PlannedTrial, named
 from suite.track.pages import sync_pages
 from suite.track.projection import COMPLETE, ORPHAN, TRIAL, Input, Point, Projection, marks, project, run_name
@@ -22,6 +23,7 @@ LOCK = ".mlflow.lock"  # in the ledger's root: one database serves all sweeps of
 
 MOST_POINTS = 1_000  # MLflow's limit for one call
 PAGE = 1_000  # runs for one call of a search
+AT_ONCE = 200  # new runs in one transaction
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow shows its pages for language models
 
@@ -88,27 +90,25 @@ def sync_quietly(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, *, p
 def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, pages: Sequence[Path]) -> SyncReport:
     client = connect(uri)
     experiment = _experiment(client, ledger.sweep, artifact_location(ledger.root, uri))
-    there = list(_all_runs(client, experiment))
-    runs = _by_trial(client, there)
+    database = open_database(client, experiment)
+    there = database.runs() if database else list(_all_runs(client, experiment))
+    runs = _by_trial(client, experiment, there)
     plan = named(planned)
-    outcomes: list[Outcome] = []
-    points = 0
+    syncing = _Syncing(client, experiment, database)
     damaged: list[UserError] = []
     for work in ledger.trials():
         if (state := work.state()) is State.NEW:
             continue
         try:
-            outcome, written = _sync_trial(client, experiment, work, state, plan.get(work.id), runs.get(work.id))
+            syncing.trial(work, state, plan.get(work.id), runs.get(work.id))
         except UserError as error:  # its result cannot be read; the other trials' can
             damaged.append(error)
-            continue
-        outcomes.append(outcome)
-        points += written
+    syncing.flush()
     sync_pages(client, experiment, there, pages)
     if damaged:
         raise damaged[0]
-    created, updated, unchanged = (outcomes.count(outcome) for outcome in Outcome)
-    return SyncReport(created, updated, unchanged, points)
+    created, updated, unchanged = (syncing.outcomes.count(outcome) for outcome in Outcome)
+    return SyncReport(created, updated, unchanged, syncing.points)
 
 
 def _experiment(client: Any, name: str, location: str | None) -> str:
@@ -121,42 +121,83 @@ def _experiment(client: Any, name: str, location: str | None) -> str:
     return str(experiment.experiment_id)
 
 
-def _by_trial(client: Any, there: Sequence[Any]) -> dict[str, Any]:
+def _by_trial(client: Any, experiment: str, there: Sequence[Seen]) -> dict[str, Seen]:
     """The run of every trial. A second one (a request that was answered too late and sent again) is deleted."""
-    runs: dict[str, Any] = {}
+    runs: dict[str, Seen] = {}
     for run in there:
-        trial = run.data.tags.get(TRIAL)
+        trial = run.tags.get(TRIAL)
         if trial in runs:
-            _delete(client, run)
+            _delete(client, experiment, run.id)
         elif trial:
             runs[trial] = run
     return runs
 
 
-def _all_runs(client: Any, experiment: str) -> Iterator[Any]:
+def _all_runs(client: Any, experiment: str) -> Iterator[Seen]:
     token: str | None = ""
     while token is not None:
         page = client.search_runs([experiment], max_results=PAGE, page_token=token or None)
-        yield from page
+        yield from (Seen(run.info.run_id, run.info.run_name, run.data.tags) for run in page)
         token = page.token or None
 
 
-def _sync_trial(
-    client: Any, experiment: str, work: Work, state: State, planned: Named | None, run: Any | None
-) -> tuple[Outcome, int]:
-    """Also returns the number of points written."""
-    mark = marks(work, state)  # before the files are read: what they grow in the meantime is left to the next sync
-    current = {**mark, ORPHAN: "false" if planned else "true"}
-    if run and run.info.run_name == run_name(work, planned) and current.items() <= run.data.tags.items():
-        return Outcome.UNCHANGED, 0
-    projection = project(work, state, planned)
-    if run and _is_of_another_time(run, projection, mark):
-        _delete(client, run)
-        run = None
-    if run:
-        return Outcome.UPDATED, _write(client, run, projection, mark, known=True)
-    run = client.create_run(experiment, projection.start, projection.tags, projection.name)
-    return Outcome.CREATED, _write(client, run, projection, mark, known=False)
+@dataclass
+class _Syncing:
+    """The trials of one sync, and what was done about them. New runs wait in `waiting` for company, if there is a database."""
+
+    client: Any
+    experiment: str
+    database: Database | None
+    outcomes: list[Outcome] = field(default_factory=list)
+    points: int = 0
+    waiting: list[New] = field(default_factory=list)
+
+    def trial(self, work: Work, state: State, planned: Named | None, seen: Seen | None) -> None:
+        mark = marks(work, state)  # before the files are read: what they grow in the meantime is left to the next sync
+        current = {**mark, ORPHAN: "false" if planned else "true"}
+        if seen and seen.name == run_name(work, planned) and current.items() <= seen.tags.items():
+            self.outcomes.append(Outcome.UNCHANGED)
+            return
+        projection = project(work, state, planned)
+        run = self.client.get_run(seen.id) if seen else None
+        if run and _is_of_another_time(run, projection, mark):
+            _delete(self.client, self.experiment, run.info.run_id)
+            run = None
+        if run:
+            self.points += _write(self.client, run, projection, mark, known=True)
+            self.outcomes.append(Outcome.UPDATED)
+        else:
+            self._create(projection, mark)
+            self.outcomes.append(Outcome.CREATED)
+
+    def _create(self, projection: Projection, mark: dict[str, str]) -> None:
+        if self.database and _can_be_complete(projection):
+            self.waiting.append(New(projection, mark))
+            self.points += len(projection.points)
+            if len(self.waiting) == AT_ONCE:
+                self.flush()
+        else:
+            run = self.client.create_run(self.experiment, projection.start, projection.tags, projection.name)
+            self.points += _write(self.client, run, projection, mark, known=False)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self.database and self.waiting:
+            self.database.write(self.waiting)
+        self.waiting = []
+
+
+def _can_be_complete(projection: Projection) -> bool:
+    """Whether all of it can be written: not the model of a network for data that this version does not know."""
+    if not projection.model:
+        return True
+    from suite.track.model import data_of  # imports torch
+
+    try:
+        data_of(projection.model)
+    except UserError:
+        return False
+    return True
 
 
 def _is_of_another_time(run: Any, projection: Projection, mark: dict[str, str]) -> bool:
@@ -165,11 +206,11 @@ def _is_of_another_time(run: Any, projection: Projection, mark: dict[str, str]) 
     return bool(run.info.start_time != projection.start or (complete and complete != mark.get(COMPLETE)))
 
 
-def _delete(client: Any, run: Any) -> None:
+def _delete(client: Any, experiment: str, run: str) -> None:
     from suite.track.model import delete_models  # imports torch
 
-    delete_models(client, run)
-    client.delete_run(run.info.run_id)
+    delete_models(client, experiment, run)
+    client.delete_run(run)
 
 
 def _write(client: Any, run: Any, wanted: Projection, mark: dict[str, str], *, known: bool) -> int:

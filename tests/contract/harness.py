@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from suite.masked import masked_step
 from suite.methods import Method
 from suite.methods.base import Net
 from suite.nets import quantizable
 from suite.quant.layer import Layer
-from suite.train import Frozen, Recipe, make_optimizer, plain, seen_through, trainable
+from suite.train import Recipe, make_optimizer, plain, seen_through, trainable
 
 BATCH, STEPS = 8, 3
 
@@ -80,7 +81,7 @@ def _retrain(
     before = {name: [t.detach().clone() for t in layer.learned.values()] for name, layer in layers.items()}
     parameters = trainable(model, layers, lambda name: True)
     optimizer = make_optimizer(parameters, recipe, learned, method.learned_rate(stage))
-    frozen = Frozen(layers.values())
+    masked = masked_step(optimizer, layers.values())
     forward = seen_through(model, lambda progress: method.through(stage, layers, progress), plain(model))
     model.train()
     for step in range(STEPS):
@@ -88,8 +89,7 @@ def _retrain(
         total = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         (total if penalty is None else total + penalty).backward()
-        optimizer.step()
-        frozen.restore()
+        masked()
     model.eval()
     pairs = {name: zip(layer.learned.values(), before[name], strict=True) for name, layer in layers.items()}
     return {name for name, each in pairs.items() if any(not torch.equal(now, then) for now, then in each)}

@@ -19,12 +19,13 @@ from suite.evaluate import evaluate
 from suite.ledger import Ledger, State, Work
 from suite.nets import build_network, quantizable
 from suite.pack.store import load_network, load_state
+from suite.session import best_device
 from suite.train import Compute, make_deterministic
 from suite.trial import run_trial
 from tests.conftest import SHORT
 from tests.contract.configurations import BAD, CONFIGURATIONS, most_values
 
-CPU = Compute(torch.device("cpu"), bfloat16=False)
+HERE = Compute(best_device(), bfloat16=False)  # where the trials of this file run
 
 every_method = pytest.mark.parametrize("method", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 
@@ -70,10 +71,10 @@ def test_ends_quantized_and_reloads_exactly(
         # Re-training sees the very network that comes out.
         assert result["stages"][0]["retrained"] == result["quantized"]
     source = open_data("digits", Path("data"), ledger.root / "cache")
-    model = build_network("lenet5", 1, 28, 10, seed=99)
+    model = build_network("lenet5", 1, 28, 10, seed=99).to(HERE.device)
     load_network(work.model, model)
     make_deterministic(trial.threads)
-    assert asdict(evaluate(model, source, CPU)) == result["quantized"]
+    assert asdict(evaluate(model, source, HERE)) == result["quantized"]
 
 
 @every_method

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from suite.pack import container
 from suite.pack.container import packed, unpacked
 from suite.pack.errors import PackError
+from suite.pack.header import LABELLED, MAGIC
 from suite.pack.raw import DTYPES
 from suite.pack.store import load_state
 from suite.pack.tensor import Section
@@ -233,9 +233,37 @@ def test_a_wrong_number_of_tensors_is_refused(count: int) -> None:
         read_all(rewritten(lambda header: varint(count) + header[1:]))
 
 
+def labelled(metadata: bytes) -> bytes:
+    """A file without tensors, with these bytes for metadata."""
+    body = varint(0, 0) + metadata + zlib.crc32(b"").to_bytes(4, "little")
+    return MAGIC + bytes((LABELLED,)) + varint(len(body) - 4, 0) + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def test_metadata_may_be_anything() -> None:
+    assert unpacked(labelled(varint(1, 1, 2) + b"a\xffb")).metadata == {"a": "\ufffdb"}
+    assert unpacked(labelled(varint(0))).metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        (b"", "announced"),
+        (varint(2**40), "below"),
+        (varint(2**23), "announced"),
+        (varint(1, 2**40, 0), "announced"),
+        (varint(1, 1, 0), "announced"),
+        (varint(2, 1, 0, 1, 0) + b"aa", "two keys of the metadata have the same name"),
+        (varint(0, 0), "left over"),
+    ],
+)
+def test_metadata_that_lie_are_refused(metadata: bytes, says: str) -> None:
+    with pytest.raises(PackError, match=says):
+        unpacked(labelled(metadata))
+
+
 def test_another_version_is_named() -> None:
-    newer = EXAMPLE[:3] + bytes((container.VERSION + 1,)) + EXAMPLE[4:]
-    with pytest.raises(PackError, match="version 2, this program reads 1; update"):
+    newer = EXAMPLE[:3] + bytes((LABELLED + 1,)) + EXAMPLE[4:]
+    with pytest.raises(PackError, match="version 3, this program reads 1 and 2; update"):
         read_all(newer)
 
 

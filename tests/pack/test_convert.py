@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +11,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from suite.pack.container import packed, unpacked
 from suite.pack.contents import contents
-from suite.pack.convert import decode, difference, pack_tensors
+from suite.pack.convert import decode, difference, inspect, pack, pack_tensors, unpack
 from suite.pack.distinct import coded_of
+from suite.pack.header import LABELLED, VERSION
 from suite.pack.raw import DTYPES
 from suite.quant.coded import Coded
 from tests.conftest import Slq
@@ -152,6 +156,86 @@ def test_damaged_files(slq: Slq, command: str, tmp_path: Path) -> None:
         ended = slq(command, file)
         assert ended.code == 2
         assert "m.slq cannot be read" in ended.err
+
+
+def test_metadata(slq: Slq, tmp_path: Path) -> None:
+    source, target, again = tmp_path / "m.safetensors", tmp_path / "m.slq", tmp_path / "again.safetensors"
+    save_file({"w": torch.ones(4)}, source)
+    given = ("--metadata", "network=lenet5", "--metadata", "method=slq [3 bits], a=b")
+    assert slq("pack", source, target, *given).code == 0
+    assert inspect(target).metadata == {"network": "lenet5", "method": "slq [3 bits], a=b"}
+    lines = slq("inspect", target).out.splitlines()
+    assert "network: lenet5" in lines
+    assert "method: slq [3 bits], a=b" in lines
+    assert slq("unpack", target, again).code == 0
+    with safe_open(again, framework="pt") as file:
+        assert file.metadata() == {"network": "lenet5", "method": "slq [3 bits], a=b"}
+    ended = slq("pack", source, target, "--force", "--metadata", "lenet5")
+    assert (ended.code, "'lenet5' is not of the form KEY=VALUE" in ended.err) == (2, True)
+
+
+@given(st.dictionaries(st.text(max_size=6), st.text(max_size=20), max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_metadata_of_any_text_come_back(metadata: dict[str, str]) -> None:
+    data = pack_tensors({"w": torch.ones(4)}, metadata=metadata)
+    assert unpacked(data).metadata == metadata
+    assert data[3] == (LABELLED if metadata else VERSION)  # files without are what they were before there were metadata
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), tensors(), max_size=5), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_unpacked_files_are_safetensors(
+    tmp_path_factory: pytest.TempPathFactory, state: dict[str, Tensor], has_metadata: bool
+) -> None:
+    """As the library that defines them reads them."""
+    folder = tmp_path_factory.getbasetemp()
+    pack(state, folder / "m.slq", metadata={"ü": "…"} if has_metadata else None)
+    unpack(folder / "m.slq", folder / "m.safetensors")
+    assert difference(load_file(folder / "m.safetensors"), state) == ""
+
+
+def test_a_name_that_safetensors_keep_for_themselves(slq: Slq, tmp_path: Path) -> None:
+    pack({"__metadata__": torch.ones(3)}, tmp_path / "m.slq")
+    ended = slq("unpack", tmp_path / "m.slq", tmp_path / "m.safetensors")
+    assert (ended.code, "cannot be called '__metadata__'" in ended.err) == (2, True)
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_one_tensor_is_in_memory_at_a_time() -> None:
+    """By the system's count, in a process of its own: twelve tensors take hardly more memory than one."""
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, check=True, text=True)
+    packing, unpacking, whole = map(int, done.stdout.split())
+    assert packing < whole / 4
+    assert unpacking < whole / 4
+
+
+PEAKS = """
+import tempfile, torch
+from pathlib import Path
+from suite.pack.convert import pack, unpack
+from suite.pack.streamed import Facts, write_each
+
+def number(name):
+    line = next(line for line in open("/proc/self/status") if line.startswith(name))
+    return 1024 * int(line.split()[1])
+
+def peak(action, *files):
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = number("VmRSS")
+    action(*files)
+    return number("VmHWM") - before
+
+torch.set_num_threads(1)
+with tempfile.TemporaryDirectory() as folder:
+    source, packed, again = (Path(folder) / name for name in ("m.safetensors", "m.slq", "again.safetensors"))
+    for count in (1, 12):
+        values = torch.randn(16)[torch.randint(16, (2**21,), dtype=torch.int32)]
+        facts = [Facts(str(number), torch.float32, (2**21,)) for number in range(count)]
+        with source.open("wb") as file:
+            write_each(file, facts, lambda name: values, {})
+        peaks = [peak(lambda *files: pack(*files, coder="fixed"), source, packed), peak(unpack, packed, again)]
+    print(*peaks, source.stat().st_size)
+"""
 
 
 def test_large_tensors_need_trust(slq: Slq, tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from suite.pack import bits, huffman, rans
 from suite.pack.bits import Symbols
 from suite.pack.coders import CODERS, Coder
-from suite.pack.container import KINDS, packed, unpacked
+from suite.pack.container import packed, unpacked
+from suite.pack.header import KINDS
 from suite.pack.plane import LAYOUTS
 from suite.pack.raw import DTYPES
 from suite.quant.lattice import LATTICES
+from tests.pack.page_decoder import DECODERS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
 BOOK = torch.tensor([-0.5, -0.25, 0.25, 0.5, 0.75])
@@ -66,6 +69,28 @@ def test_the_example_of_every_coder(coder: Coder) -> None:
     alphabet = min(8, coder.largest)
     decoded = coder.decode(bytes.fromhex(found[1]), alphabet, 40, 8)
     assert decoded.tolist() == symbols(alphabet).tolist()
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_written_from_the_page_decodes_the_example(name: str) -> None:
+    found = re.search(rf"^\| {name} \| `([0-9a-f ]+)` \|$", PAGE, re.MULTILINE)
+    assert found
+    assert DECODERS[name](bytes.fromhex(found[1]), 8, 40) == symbols(8).tolist()
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize(("alphabet", "count"), [(2, 3000), (17, 5), (300, 9000), (31, 70_001)])
+def test_a_decoder_written_from_the_page_decodes_what_is_written(
+    name: str, alphabet: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several blocks, also, and the loops that are made for long streams."""
+    for module, threshold in ((rans, "SMALLEST"), (bits, "FAST"), (huffman, "FAST")):
+        monkeypatch.setattr(module, threshold, 16)
+    monkeypatch.setattr(rans, "SHARE", 1.0)
+    rng = np.random.default_rng(count)
+    given = np.minimum(rng.random(count) ** 3 * alphabet, alphabet - 1).astype(np.uint32)
+    (coder,) = (coder for coder in CODERS if coder.name == name)
+    assert DECODERS[name](coder.encode(given, alphabet), alphabet, count) == given.tolist()
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
+from suite.ledger import Ledger
 from tests.slurm.dev_cluster import DevCluster, dev_cluster, why_not
+from tests.slurm.rays import FOUR, start_slowly
+from tests.slurm.sweeps import ClusterSweep, undisturbed
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +45,15 @@ def slurm_env(cluster: DevCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setenv(name, value)
     yield cluster
     cluster.restore()
+
+
+@pytest.fixture
+def slow_sweep(tmp_path: Path, slurm_env: DevCluster) -> ClusterSweep:
+    """`FOUR`, submitted to the ray backend, two of them training."""
+    return start_slowly(tmp_path / "slow", slurm_env)
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """`FOUR`, undisturbed."""
+    return undisturbed(tmp_path_factory.mktemp("here") / "four", FOUR)

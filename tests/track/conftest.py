@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from suite.ledger import Ledger
 from suite.track import store, writer
@@ -14,9 +16,14 @@ from tests.track.trials import Client, fresh
 
 @pytest.fixture(scope="session")
 def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    store.connect(f"sqlite:///{file}").search_experiments()
+    """An empty MLflow database, one for all test processes: making one takes seconds."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    file = folder / "empty-mlflow.db"
+    with FileLock(folder / "empty-mlflow.lock"):
+        if not file.exists():
+            store.connect(f"sqlite:///{file}")
     return file
 
 

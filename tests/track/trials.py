@@ -13,7 +13,7 @@ from typing import Any
 from suite import claim
 from suite.files import write_json
 from suite.ledger import Ledger, OpenAttempt
-from suite.pack.container import MAGIC
+from suite.pack.header import MAGIC
 from suite.track import PlannedTrial, default_uri, store
 
 STEPS = 12

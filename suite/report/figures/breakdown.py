@@ -25,10 +25,10 @@ class _Part:
 
 PARTS = (
     _Part("code_bits", "indices", SKY, ""),
-    _Part("position_bits", "positions", BLUE, ""),
+    _Part("position_bits", "positions", BLUE, "\\\\\\\\"),
     _Part("codebook_bits", "codebooks", ORANGE, "////"),
     _Part("side_bits", "side information", VERMILION, "xxxx"),
-    _Part("other_bits", "not quantized", GREY, ""),
+    _Part("other_bits", "not quantized", GREY, "...."),
 )
 
 

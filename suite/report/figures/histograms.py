@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -13,21 +14,24 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from suite.pack.store import WEIGHT, load_state
+from suite.pack.store import WEIGHT
 from suite.report.figures.drawn import Absent, Drawn
 from suite.report.figures.scene import Scene, configurations, full_name, heading, read_each, selection
+from suite.report.figures.stored import Stored
 from suite.report.figures.style import BLACK, GREY, LOOKS, PALE, sheet
 from suite.report.table import Row
 
 KIND, TITLE = "histograms", "weights before and after quantization"
 LAYERS, PAGE, MOST = 5, 7, 14  # columns; rows on a page, and in all
 BINS = 60
+BLOCK = 2**22  # weights looked at together
 CENTRES = 64  # more values than these are drawn as a histogram
 FLOOR = 0.02  # % of the weights, where the axis starts
 HEIGHT = 0.95  # inches of a row
 LINE, TITLE_LINE = 20, 20  # letters beside a row, above a panel
 
 Array = NDArray[np.float64]
+Numbers = NDArray[Any]  # of any precision
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,9 @@ def _network(scene: Scene, row: Row) -> _Network | None:
     names = [str(layer["name"]) for layer in result["layers"]]
     if not names:
         return None
-    before = load_state(scene.ledger.baseline(result["start"]["id"]).model)
-    after = load_state(work.model)
+    before, after = Stored(scene.ledger.baseline(result["start"]["id"]).model), Stored(work.model)
     chosen = [names[i] for i in spread_out(len(names), LAYERS)]
-    pairs = ((name, before[name + WEIGHT], after[name + WEIGHT]) for name in chosen)
-    layers = [weights_of(name, old.double().numpy().ravel(), new.double().numpy().ravel()) for name, old, new in pairs]
+    layers = [weights_of(name, before.numbers(name + WEIGHT), after.numbers(name + WEIGHT)) for name in chosen]
     return _Network(scene.seed(work), layers, len(names))
 
 
@@ -91,22 +93,36 @@ def spread_out(count: int, most: int) -> list[int]:
     return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
-def weights_of(layer: str, before: Array, after: Array) -> Weights:
+def weights_of(layer: str, before: Numbers, after: Numbers) -> Weights:
     """What is drawn of them. A weight that is exactly zero before is a pruned one, and is left out."""
-    live = before != 0
-    if not live.any():
+    values, counts = _counted([np.unique(new, return_counts=True) for _, new in _live(before, after)])
+    if not len(values):
         return Weights(layer, len(before), *np.empty((4, 0)))
-    share = 100 / int(live.sum())
-    values, counts = np.unique(after[live], return_counts=True)
-    edges = np.linspace(*_range(before[live], values), BINS + 1)
-    return Weights(
-        layer,
-        len(before),
-        edges,
-        share * np.histogram(before[live], edges)[0],
-        values,
-        share * counts.astype(np.float64),
-    )
+    share = 100 / int(counts.sum())
+    low = min(float(old.min()) for old, _ in _live(before, after))
+    high = max(float(old.max()) for old, _ in _live(before, after))
+    edges = np.linspace(*_range(min(low, values[0]), max(high, values[-1])), BINS + 1)
+    heights: Array = np.sum([np.histogram(old, edges)[0] for old, _ in _live(before, after)], axis=0, dtype=np.float64)
+    return Weights(layer, len(before), edges, share * heights, values, share * counts.astype(np.float64))
+
+
+def _live(before: Numbers, after: Numbers) -> Iterator[tuple[Array, Array]]:
+    """Weights that are not pruned, before and after, a block at a time: a layer may have a hundred million."""
+    for first in range(0, len(before), BLOCK):
+        old, new = (each[first : first + BLOCK].astype(np.float64) for each in (before, after))
+        live = old != 0
+        if live.any():
+            yield old[live], new[live]
+
+
+def _counted(blocks: Sequence[tuple[Array, NDArray[np.int64]]]) -> tuple[Array, NDArray[np.int64]]:
+    """Distinct values of all blocks, rising, and how often each is there."""
+    if not blocks:
+        return np.empty(0), np.empty(0, dtype=np.int64)
+    values, places = np.unique(np.concatenate([each for each, _ in blocks]), return_inverse=True)
+    counts = np.zeros(len(values), dtype=np.int64)
+    np.add.at(counts, places, np.concatenate([each for _, each in blocks]))
+    return values, counts
 
 
 def _line(line: Sequence[Axes], row: Row, network: _Network) -> None:
@@ -142,9 +158,7 @@ def _handles() -> list[Artist]:
     ]
 
 
-def _range(before: Array, after: Array) -> tuple[float, float]:
-    low = float(min(before.min(), after.min()))
-    high = float(max(before.max(), after.max()))
+def _range(low: float, high: float) -> tuple[float, float]:
     return (low, high) if low < high else (low - 1, high + 1)
 
 

@@ -27,7 +27,7 @@ from suite.report.figures.scene import (
 from suite.report.table import Row
 
 KIND, TITLE = "sensitivity", "rise of the loss by quantizing one part alone"
-MAP = "PuOr_r"  # two hues that the colour-blind tell apart; orange: the loss rises
+MAP = "cividis"  # dark: the loss falls, light: it rises; in every eye, and in print without colour
 NEAR = 1e-3  # nats; linear below, logarithmic above
 MEASURED = ("loss", "absolute")  # SLQ's partitions that measure, by the rise and by its magnitude
 
@@ -108,7 +108,7 @@ def _heat_map(axes: Axes, each: _Sensitivity, norm: SymLogNorm) -> AxesImage:
     image = axes.imshow(each.rises, cmap=MAP, norm=norm, aspect="auto", interpolation="nearest")
     ticks(axes, each.layers, each.columns)
     axes.set_xlabel(each.across)
-    cells_text(axes, each.marks, np.abs(norm(each.rises) - 0.5) < 0.35)
+    cells_text(axes, each.marks, np.asarray(norm(each.rises) > 0.45))
     return image
 
 
@@ -117,7 +117,8 @@ def _caption(choice: str) -> str:
         "Rise of the held-out loss when one cluster of one layer alone is set to its centre, before the first stage (SLQ; with "
         "the absolute partition its magnitude; number: the stage that quantizes the cluster), or one layer alone is quantized "
         "to a width (mixed; dot: the width it gets). Each panel is one trial, that of median accuracy among the n of its "
-        f"configuration; the scale is logarithmic beyond {NEAR:g} nats.{choice}"
+        f"configuration; lighter than grey: the loss rises, darker: it falls; the scale "
+        f"is linear up to {NEAR:g} nats, logarithmic beyond.{choice}"
     )
 
 

@@ -1,7 +1,8 @@
 """How figures look: one colour and one marker per method, the same in all figures of all sweeps.
 
-The colours are those of Okabe and Ito (2008), which people with any of the usual colour deficiencies tell apart, without the
-yellow, which is too pale on paper, and with a grey. There are more methods than colours, so it takes colour and marker to name one.
+The colours are those of Okabe and Ito (2008) without the yellow, which is too pale on paper, and with a grey. There are more
+methods than colours, and some of these are alike to the colour-blind or in print without colour (tests/test_colours.py simulates
+both), so methods have markers of their own, but for one pair, light blue and black.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ LOOKS = {
     "hessian": Look(SKY, "^"),
     "ecsq": Look(GREEN, "X"),
     "universal": Look(VERMILION, "v"),
-    "soft-to-hard": Look(PURPLE, "s"),
+    "soft-to-hard": Look(PURPLE, "p"),
     "som": Look(ORANGE, "*"),
     "slq": Look(BLUE, "s"),
     "mlq": Look(VERMILION, "D"),
     "mixed": Look(SKY, "P"),
-    "inq": Look(GREEN, "o"),
-    "twn": Look(ORANGE, "v"),
-    "ttq": Look(PURPLE, "^"),
+    "inq": Look(GREEN, "<"),
+    "twn": Look(ORANGE, ">"),
+    "ttq": Look(PURPLE, "d"),
     "deep-compression": Look(BLACK, "P"),
 }
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from suite.report.figures.drawn import Absent, Drawn
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import Scene, configurations, counted_name, full_name, trials_each
-from suite.report.figures.style import BLACK, GREY, LOOKS, PALE, PAPER, sheet
+from suite.report.figures.style import BLACK, GREY, sheet
+from suite.report.figures.variants import Mark, marks
 from suite.report.number import number
 from suite.report.table import FULL_PRECISION, Row
-from suite.report.titles import METHODS
 
 KIND = "tradeoff"
 STEEP = 5.0  # points of accuracy lost: from there on the axis is logarithmic beyond 1 point
 TICKS = (-90, -50, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10)
-LINE = 34  # letters of the legend
+SCALE = "linear up to 1 point, logarithmic beyond"
+LINE, ENTRY = 34, 0.135  # letters, and inches between lines, of the legend
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,21 @@ def draw(scene: Scene) -> Iterator[Drawn | Absent]:
     fronts = [pareto_front([(p.bits, p.gain) for p in points]), pareto_front([(p.size, p.gain) for p in points])]
     numbers = {i: n for n, i in enumerate(sorted({*fronts[0], *fronts[1]}, key=lambda i: points[i].bits), start=1)}
     full = [row for row in scene.done if row.method == FULL_PRECISION]
-    figure = sheet(title, height=4.3)
+    looks = marks([p.row for p in points])
+    entries = _entries(points, full, looks, numbers)
+    figure = sheet(
+        title, height=max(4.3, 0.5 + ENTRY * sum(1 + str(entry.get_label()).count("\n") for entry in entries))
+    )
     left, right = figure.subplots(1, 2, sharey=True)
-    _panel(left, points, [p.bits for p in points], fronts[0], numbers)
-    _panel(right, points, [p.size for p in points], fronts[1], numbers)
+    _panel(left, points, [p.bits for p in points], fronts[0], looks, numbers)
+    _panel(right, points, [p.size for p in points], fronts[1], looks, numbers)
     for axes in (left, right):
         _ceilings(axes, full)
-    left.set_xlabel("bits per quantized weight, as coded in the file")
+    left.set_xlabel("bits per quantized weight, as coded")
     right.set_xlabel("size of the file (kB)")
-    scale = "\nlogarithmic beyond 1 point" if _is_steep(points) else ""
+    scale = f"\n{SCALE}" if _is_steep(points) else ""
     left.set_ylabel(f"top-1 accuracy minus full precision's (points){scale}")
-    _legend(figure, points, full, numbers)
+    figure.legend(handles=entries, loc="outside right upper", handlelength=1.6, labelspacing=0.35)
     yield Drawn(name, title, _caption(points, full), _alt(points, fronts[0]), figure)
 
 
@@ -64,14 +68,17 @@ def _point(row: Row) -> _Point | None:
 
 
 def _panel(
-    axes: Axes, points: Sequence[_Point], costs: Sequence[float], front: list[int], numbers: dict[int, int]
+    axes: Axes,
+    points: Sequence[_Point],
+    costs: Sequence[float],
+    front: list[int],
+    looks: Mapping[str, Mark],
+    numbers: dict[int, int],
 ) -> None:
     for point, cost in zip(points, costs, strict=True):
-        look = LOOKS[point.row.method]
-        axes.errorbar(cost, point.gain, point.std or None, ecolor=look.colour, elinewidth=0.6, alpha=0.5, fmt="none")
-        face = PAPER if point.row.pruned else look.colour
-        edge = look.colour if point.row.pruned else PAPER
-        axes.plot(cost, point.gain, look.marker, color=face, mec=edge, mew=0.9 if point.row.pruned else 0.4, ms=5.5)
+        mark = looks[point.row.label]
+        axes.errorbar(cost, point.gain, point.std or None, ecolor=mark.colour, elinewidth=0.6, alpha=0.5, fmt="none")
+        axes.plot(cost, point.gain, **mark.style)
     axes.step([costs[i] for i in front], [points[i].gain for i in front], where="post", color=GREY, lw=0.9, zorder=1)
     for i in front:
         axes.annotate(
@@ -105,31 +112,29 @@ def _ceilings(axes: Axes, full: Sequence[Row]) -> None:
             axes.axhline(row.delta.mean, color=BLACK, lw=0.8, ls=":")
 
 
-def _legend(figure: Figure, points: Sequence[_Point], full: Sequence[Row], numbers: dict[int, int]) -> None:
+def _entries(
+    points: Sequence[_Point], full: Sequence[Row], looks: Mapping[str, Mark], numbers: dict[int, int]
+) -> list[Line2D]:
+    """Of the legend."""
     lines = [Line2D([], [], color=BLACK, lw=0.8, label="full precision")]
     if any(row.pruned for row in full):
         lines.append(Line2D([], [], color=BLACK, lw=0.8, ls=":", label="full precision, pruned"))
-    for method in dict.fromkeys(p.row.method for p in points):
-        look = LOOKS[method]
-        lines.append(
-            Line2D(
-                [], [], ls="", marker=look.marker, color=look.colour, mec=PAPER, mew=0.4, ms=5.5, label=METHODS[method]
-            )
-        )
-    if any(p.row.pruned for p in points):
-        lines.append(Line2D([], [], ls="", marker="o", color=PAPER, mec=GREY, mew=0.9, ms=5.5, label="hollow: pruned"))
+    lines += [Line2D([], [], **mark.style, label=_wrapped(label, "")) for label, mark in looks.items()]
     lines.append(Line2D([], [], color=GREY, lw=0.9, label="Pareto front:"))
     for i, place in numbers.items():
-        text = "\n".join(textwrap.wrap(f"{place}  {counted_name(points[i].row)}", LINE, subsequent_indent="    "))
-        lines.append(Line2D([], [], color=PALE, alpha=0, label=text))
-    figure.legend(handles=lines, loc="outside right upper", handlelength=1.6, labelspacing=0.35)
+        lines.append(Line2D([], [], alpha=0, label=_wrapped(f"{place}  {counted_name(points[i].row)}", "    ")))
+    return lines
+
+
+def _wrapped(text: str, indent: str) -> str:
+    return "\n".join(textwrap.wrap(text, LINE, subsequent_indent=indent))
 
 
 def _caption(points: Sequence[_Point], full: Sequence[Row]) -> str:
     rows = [p.row for p in points]
     unpruned = [row for row in full if not row.pruned and row.top1 is not None]
     ceiling = "".join(f" Full precision: {row.top1.mean:.2f} %, n = {row.done}." for row in unpruned if row.top1)
-    scale = " The axis is logarithmic beyond 1 point." if _is_steep(points) else ""
+    scale = f" The axis is {SCALE}." if _is_steep(points) else ""
     return (
         f"Top-1 accuracy minus that of each trial's own full-precision baseline, against the bits per quantized weight "
         f"and the size of the real file, for {configurations(rows)}. Mean ± sample standard deviation over seeds, "

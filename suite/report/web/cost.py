@@ -14,7 +14,6 @@ from suite.report.web.sheet import Sheet
 
 HOUR = 3600.0
 NAMES = ["What", "Done", "Wall hours", "CPU hours", "GPU hours"]
-ENERGY = "Energy: not recorded."  # by no attempt: neither Slurm's nor a GPU's counters are read
 
 Hours = list[float]
 
@@ -23,7 +22,7 @@ def costs(trials: Sequence[Trial], ledger: Ledger, frame: pd.DataFrame) -> Sheet
     """Hours over all attempts behind the results, and of those without one from first to last event."""
     done = frame[frame["state"] == State.DONE]
     lines = [(str(title), len(group), _sums(group)) for title, group in done.groupby("title", sort=False)]
-    starts = [cost for cost in map(_cost_of, _starts(trials, ledger)) if cost is not None]
+    starts = [cost for cost in map(_cost_of, starts_of(trials, ledger)) if cost is not None]
     if starts:
         lines.append(("baselines and pruned starting points", len(starts), _add(starts)))
     total = _add([hours for _, _, hours in lines])
@@ -42,7 +41,7 @@ def _add(costs: Sequence[Hours]) -> Hours:
     return [sum(values) for values in zip(*costs, strict=True)]
 
 
-def _starts(trials: Sequence[Trial], ledger: Ledger) -> Iterator[Work]:
+def starts_of(trials: Sequence[Trial], ledger: Ledger) -> Iterator[Work]:
     """Each starting point once; other sweeps of the ledger may share them."""
     return (ledger.baseline(name) for name in dict.fromkeys(name for trial in trials for name in trial.start_ids))
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.ledger import Event, Ledger
-from suite.report.figures.scene import events_of, full_name, read_each, select
+from suite.ledger import Event
+from suite.report.figures.scene import Scene, events_of, full_name, read_each, select
 from suite.report.figures.style import LOOKS
-from suite.report.table import FULL_PRECISION, Block, Row
-from suite.report.web.paths import Shorten
-from suite.report.web.plot import Plot, Trace, axis, layout
+from suite.report.paths import Shorten
+from suite.report.table import FULL_PRECISION, Row
+from suite.report.web.plot import SYMBOLS, Plot, Trace, axis, layout
 
 MOST_ROWS = 14  # curves that an eye can follow
 MOST_POINTS = 250  # of a curve
@@ -30,10 +30,10 @@ class Course:
     accuracy: list[Event]  # evaluations on the test images, in the order they were made
 
 
-def curves(number_of_block: int, block: Block, ledger: Ledger, shorten: Shorten) -> Iterator[Plot]:
+def curves(number_of_block: int, scene: Scene, shorten: Shorten) -> Iterator[Plot]:
     """One figure, none while nothing has been trained."""
-    quantized = [row for row in block.rows if row.method != FULL_PRECISION]
-    found, warnings = read_each(quantized, lambda row: _drawn(row, ledger))
+    quantized = [row for row in scene.block.rows if row.method != FULL_PRECISION]
+    found, warnings = read_each(quantized, lambda row: _drawn(row, scene))
     courses, how = select(found, MOST_ROWS)
     if not courses:
         return
@@ -44,10 +44,10 @@ def curves(number_of_block: int, block: Block, ledger: Ledger, shorten: Shorten)
     )
     yield Plot(
         id=f"plot-{number_of_block}-curves",
-        title=f"{block.title}: loss and accuracy over the training steps",
-        caption="One trial per configuration, the first that has been re-trained (n = 1); top: loss of the training batches, "
-        f"bottom: accuracy on the test images. Crosses: weights were quantized.{how}{thin}"
-        + "".join(f" {shorten(warning)}" for warning in warnings),
+        title=f"{scene.block.title}: loss and accuracy over the training steps",
+        caption="One trial per configuration (n = 1), that of median accuracy, or while none is done the first that has been "
+        "re-trained; top: loss of the training batches, bottom: accuracy on the test images. Crosses: weights were quantized."
+        f"{how}{thin}" + "".join(f" {shorten(warning)}" for warning in warnings),
         alt=f"Training loss and test accuracy over training steps. Last accuracy: {last}.",
         traces=[trace for _, (_, traces) in courses for trace in traces],
         layout=layout(
@@ -62,18 +62,18 @@ def curves(number_of_block: int, block: Block, ledger: Ledger, shorten: Shorten)
     )
 
 
-def _drawn(row: Row, ledger: Ledger) -> tuple[Course, list[Trace]] | None:
+def _drawn(row: Row, scene: Scene) -> tuple[Course, list[Trace]] | None:
     """With its traces: what cannot be drawn of damaged events shows here."""
-    course = _course(row, ledger)
+    course = _course(row, scene)
     return (course, list(_traces(row, course))) if course else None
 
 
-def _course(row: Row, ledger: Ledger) -> Course | None:
-    for identity in row.trials:
-        events = events_of(ledger.trial(identity))
+def _course(row: Row, scene: Scene) -> Course | None:
+    for work in [scene.median(row)] if row.done else map(scene.ledger.trial, row.trials):
+        events = events_of(work)
         training = [event for event in events if event["event"] == "train"]
         if training:
-            return Course(identity, training, [event for event in events if event["event"] in EVALUATIONS])
+            return Course(work.id, training, [event for event in events if event["event"] in EVALUATIONS])
     return None
 
 
@@ -104,8 +104,12 @@ def _traces(row: Row, course: Course) -> Iterator[Trace]:
         "y": [_shorter(100 * event["top1"]) for event in course.accuracy],
         "marker": {
             "color": LOOKS[row.method].colour,
-            "symbol": ["x" if event["event"] == "snap" else "circle" for event in course.accuracy],
-            "size": [8 if event["event"] == "snap" else 4 for event in course.accuracy],
+            "symbol": [
+                "x-thin-open" if event["event"] == "snap" else SYMBOLS[LOOKS[row.method].marker]
+                for event in course.accuracy
+            ],
+            "size": [8 if event["event"] == "snap" else 6 for event in course.accuracy],
+            "line": {"width": [1.6 if event["event"] == "snap" else 0 for event in course.accuracy]},
         },
         "customdata": [[f"#trial-{course.trial}", _happened(event)] for event in course.accuracy],
         "hovertemplate": f"{name}<br>step %{{x}}, %{{customdata[1]}}: top-1 %{{y}} %<extra></extra>",
@@ -122,7 +126,7 @@ def _quantizations(base: Trace, course: Course) -> Trace:
         "mode": "markers",
         "x": [train["step"] for _, train in marked],
         "y": [_shorter(train["loss"]) for _, train in marked],
-        "marker": {"color": base["line"]["color"], "symbol": "x", "size": 8},
+        "marker": {"color": base["line"]["color"], "symbol": "x-thin-open", "size": 8, "line": {"width": 1.6}},
         "customdata": [[f"#trial-{course.trial}", _happened(snap)] for snap, _ in marked],
         "hovertemplate": f"{base['name']}<br>%{{customdata[1]}}<extra></extra>",
         "showlegend": False,

@@ -17,8 +17,8 @@ from suite.report.figures import Absent, Drawn
 from suite.report.figures.gallery import Gallery
 from suite.report.figures.save import write
 from suite.report.figures.style import house_style
+from suite.report.paths import Shorten
 from suite.report.table import Tables
-from suite.report.web.paths import Shorten
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from suite.config import Trial
 from suite.launch.whereabouts import Submitted, ask, where
 from suite.ledger import Ledger, State, Work
 from suite.report.frame import DAMAGED
-from suite.report.web.paths import Shorten
+from suite.report.paths import Shorten
 from suite.report.web.told import NO_LAST_WORD, Told
 
 LINES = 40  # of a log's end that are shown

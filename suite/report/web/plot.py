@@ -23,10 +23,14 @@ SYMBOLS = {  # matplotlib's marker -> plotly's
     "o": "circle",
     "^": "triangle-up",
     "v": "triangle-down",
+    "<": "triangle-left",
+    ">": "triangle-right",
     "X": "x",
     "s": "square",
     "*": "star",
     "D": "diamond",
+    "d": "diamond-tall",
+    "p": "pentagon",
     "P": "cross",
 }
 SIGNS = {  # the same for the boxes
@@ -34,10 +38,14 @@ SIGNS = {  # the same for the boxes
     "o": "●",
     "^": "▲",
     "v": "▼",
+    "<": "◀",
+    ">": "▶",
     "X": "✖",
     "s": "■",
     "*": "★",
     "D": "◆",
+    "d": "♦",
+    "p": "⬟",
     "P": "✚",
 }
 FONT = {"family": "system-ui, Segoe UI, Roboto, sans-serif", "size": 13}

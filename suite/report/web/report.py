@@ -7,26 +7,28 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from markupsafe import Markup
 
 from suite.files import write_atomic
 from suite.ledger import Ledger
 from suite.report import cells
-from suite.report.figures.scene import full_name
+from suite.report.figures.scene import Scene, full_name
 from suite.report.frame import tidy
 from suite.report.page import page
 from suite.report.parts import parts_of
+from suite.report.paths import Shorten
 from suite.report.reference import References
 from suite.report.table import Block, Row, Tables, tables_of
 from suite.report.web.commands import LEDGER, commands
-from suite.report.web.cost import ENERGY, costs
+from suite.report.web.cost import costs, starts_of
 from suite.report.web.curves import curves
 from suite.report.web.drawings import drawings
+from suite.report.web.energy import energy
 from suite.report.web.failures import failures
 from suite.report.web.findings import findings
 from suite.report.web.origin import origin
 from suite.report.web.overview import overview
-from suite.report.web.paths import Shorten
 from suite.report.web.plot import Plot, swatches
 from suite.report.web.told import tell
 from suite.report.web.tradeoff import tradeoffs
@@ -54,7 +56,7 @@ def report(sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, ref
     tables = tables_of(ledger.sweep, frame, references)
     frame = frame.set_index("id", drop=False)
     told, made_from = tell(trials, ledger, frame, shorten), origin(trials, ledger)
-    plots = list(_plots(tables, ledger, shorten))
+    plots = list(_plots(tables, ledger, frame, shorten))
     return page(
         "report.html",
         sweep=sweep,
@@ -68,7 +70,7 @@ def report(sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, ref
         failures=failures(trials, ledger, told, shorten),
         orphans=len({work.id for work in ledger.trials()} - set(told)),
         cost=costs(trials, ledger, frame),
-        energy=ENERGY,
+        energy=energy([*(ledger.trial(trial.id) for trial in trials), *starts_of(trials, ledger)]),
         origin=made_from,
         source=sweep_file.read_text(encoding="utf-8"),
         source_name=sweep_file.name,
@@ -86,10 +88,10 @@ def _rows(tables: Tables) -> Iterator[tuple[Block, Row]]:
     return ((block, row) for block in tables.blocks for row in block.rows)
 
 
-def _plots(tables: Tables, ledger: Ledger, shorten: Shorten) -> Iterator[Plot]:
+def _plots(tables: Tables, ledger: Ledger, frame: pd.DataFrame, shorten: Shorten) -> Iterator[Plot]:
     for number, block in enumerate(tables.blocks, start=1):
         yield from tradeoffs(number, block)
-        yield from curves(number, block, ledger, shorten)
+        yield from curves(number, Scene(ledger, block, frame), shorten)
 
 
 def _plotly() -> str:

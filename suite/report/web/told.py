@@ -15,7 +15,7 @@ from suite.ledger import Attempt, Event, Ledger, State, Work
 from suite.progress import duration
 from suite.report.frame import DAMAGED
 from suite.report.number import NOTHING, number
-from suite.report.web.paths import Shorten
+from suite.report.paths import Shorten
 from suite.report.web.sheet import Sheet
 
 NO_LAST_WORD = "stopped without a word: it was killed, or its machine failed"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import full_name, trials_each
 from suite.report.figures.style import LOOKS
+from suite.report.figures.variants import variants
 from suite.report.number import number
 from suite.report.table import FULL_PRECISION, Block, Row
 from suite.report.web.plot import SYMBOLS, Plot, Trace, anchor, axis, layout
 
+FORMS = ("", "-open", "-dot", "-open-dot")  # plotly's, of a method's symbol, for its variants
 STEEP = 6.0  # points below the best configuration: the axis begins there at first
 
 Cost = Callable[[Row], float | None]
@@ -36,7 +38,8 @@ Point = tuple[Row, float, float]  # size, accuracy
 def _plot(identity: str, words: str, title: str, block: Block, points: list[Point]) -> Plot:
     front = [points[i] for i in pareto_front([(size, accuracy) for _, size, accuracy in points])]
     methods = dict.fromkeys(row.method for row, _, _ in points)
-    traces = [_method(method, [point for point in points if point[0].method == method]) for method in methods]
+    forms = {label: FORMS[number % len(FORMS)] for label, number in variants([row for row, _, _ in points]).items()}
+    traces = [_method(method, [point for point in points if point[0].method == method], forms) for method in methods]
     best = max(points, key=lambda point: point[2])
     return Plot(
         id=identity,
@@ -69,7 +72,7 @@ def _front(points: list[Point]) -> Trace:
     }
 
 
-def _method(method: str, points: list[Point]) -> Trace:
+def _method(method: str, points: list[Point], forms: Mapping[str, str]) -> Trace:
     look = LOOKS[method]
     return {
         "type": "scatter",
@@ -84,7 +87,11 @@ def _method(method: str, points: list[Point]) -> Trace:
             "thickness": 1,
             "width": 3,
         },
-        "marker": {"color": look.colour, "symbol": SYMBOLS[look.marker], "size": 10},
+        "marker": {
+            "color": look.colour,
+            "symbol": [SYMBOLS[look.marker] + forms[row.label] for row, _, _ in points],
+            "size": 10,
+        },
         "customdata": [[anchor(row), _told(row)] for row, _, _ in points],
         "hovertemplate": "%{customdata[1]}<extra></extra>",
     }

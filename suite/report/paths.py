@@ -1,4 +1,4 @@
-"""Texts of the ledger without the paths of the machine that wrote them: the report goes to other machines."""
+"""Texts of the ledger without the paths of the machine that wrote them: tables and reports go to other machines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOLDERS = re.compile(r"""(?<![\w.…:/])/(?:[^\s"':,;/]+/)+(?=[^\s"':,;/]+)""")
 
 @dataclass(frozen=True)
 class Shorten:
-    """Paths below the ledger's root become relative to it, of others only the end is kept."""
+    """Paths below `root` become relative to it, of others only the end is kept."""
 
     root: Path
 

@@ -1,0 +1,144 @@
+"""The optimiser's step in which frozen weights stand still, exactly, whatever momentum and decay would do to them.
+
+Masking gradients is not enough: decay and momentum move a weight without gradient, too. Small networks take torch's own step and
+get their frozen weights back afterwards. Large ones have a kernel of their own that steps over frozen weights: putting values
+back costs more than the step, for it reads and writes all weights once more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, Optimizer
+
+from suite.quant.layer import Layer
+
+# Weights of partly frozen layers from which kernels are used. Below, importing and compiling them costs more than they save, and
+# results stay those of torch's own step to the bit; above, they equal them to rounding.
+LARGE = 1_000_000
+
+
+Columns = Sequence[Sequence[Tensor]]  # equally long; a row is what belongs to one weight, all flat and of one length
+
+
+class Kernels(Protocol):
+    """Steps that leave alone the weights whose mask is true, not their state. Tensors are float32, masks bool."""
+
+    def sgd(self, columns: Columns, rate: float, momentum: float, decay: float) -> None:
+        """Columns: weights, gradients, momenta, masks. As torch's SGD without dampening."""
+
+    def adam(
+        self, columns: Columns, rate: float, betas: tuple[float, float], root: float, eps: float, decay: float
+    ) -> None:
+        """Columns: weights, gradients, means, squares, masks. As torch's Adam, with `rate` divided by the correction of the
+        means' bias, `root` the root of that of the squares'."""
+
+
+def masked_step(optimizer: Optimizer, layers: Iterable[Layer]) -> Callable[[], object]:
+    """The optimiser's step for these layers with the weights that are frozen now, and with the values they have now.
+
+    The optimiser's state stays where torch keeps it, so that it is saved and loaded as ever. That of frozen weights means nothing.
+    """
+    masks = {
+        layer.weight: layer.frozen for layer in layers if bool(layer.frozen.any()) and not bool(layer.frozen.all())
+    }
+    if not masks:
+        return optimizer.step
+    kernels = _kernels(optimizer, list(masks))
+    if kernels is None:
+        values = [(weight.data, mask, weight.detach().clone()) for weight, mask in masks.items()]
+        return partial(_step_and_restore, optimizer, values)
+    return _Skipping(optimizer, masks, kernels)
+
+
+def _step_and_restore(optimizer: Optimizer, values: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+    optimizer.step()
+    for weight, frozen, value in values:
+        torch.where(frozen, value, weight, out=weight)
+
+
+def _kernels(optimizer: Optimizer, weights: list[Tensor]) -> Kernels | None:
+    """What is made for this optimiser, these weights and their device, if anything is."""
+    known = isinstance(optimizer, Adam) or (
+        isinstance(optimizer, SGD) and all(g["momentum"] for g in optimizer.param_groups)
+    )
+    if not known or sum(w.numel() for w in weights) < LARGE or not all(_is_plain(w) for w in weights):
+        return None
+    device = weights[0].device
+    if device.type == "cpu":
+        from suite.masked_cpu import CpuKernels
+
+        return CpuKernels()
+    if device.type == "cuda" and find_spec("triton"):  # torch built without it has the plain way
+        from suite.masked_cuda import CudaKernels
+
+        return CudaKernels(device)
+    return None
+
+
+def _is_plain(weight: Tensor) -> bool:
+    """Whether it is float32 and fills one piece of memory."""
+    dense = weight.is_contiguous() or (weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last))
+    return weight.dtype == torch.float32 and dense
+
+
+class _Skipping:
+    """A step by kernels for partly frozen weights, by the optimiser itself for all others."""
+
+    def __init__(self, optimizer: Optimizer, masks: dict[Tensor, Tensor], kernels: Kernels) -> None:
+        self._optimizer, self._kernels = optimizer, kernels
+        self._masks = {weight: _flat(mask, weight) for weight, mask in masks.items()}
+
+    def __call__(self) -> None:
+        step = self._adam if isinstance(self._optimizer, Adam) else self._sgd
+        for group in self._optimizer.param_groups:
+            weights = [p for p in group["params"] if p in self._masks and p.grad is not None]
+            if weights:
+                step(group, weights)
+            for weight in weights:
+                weight.grad = None  # done: the optimiser passes over what has no gradient
+        self._optimizer.step()
+
+    def _sgd(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        # -0 is what any number can be added to without a change; torch's own first momentum is the first gradient.
+        columns = self._columns(weights, momentum_buffer=-0.0)
+        self._kernels.sgd(columns, group["lr"], group["momentum"], group["weight_decay"])
+
+    def _adam(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        counted = defaultdict[int, list[Tensor]](list)
+        for weight in weights:
+            state = self._optimizer.state[weight]
+            # On the CPU, where reading it does not wait for the GPU.
+            state["step"] = state.get("step", torch.zeros(())).cpu() + 1
+            counted[int(state["step"])].append(weight)
+        betas, rest = group["betas"], (group["eps"], group["weight_decay"])
+        for count, alike in counted.items():
+            bias, root = 1 - betas[0] ** count, math.sqrt(1 - betas[1] ** count)
+            columns = self._columns(alike, exp_avg=0.0, exp_avg_sq=0.0)
+            self._kernels.adam(columns, group["lr"] / bias, betas, root, *rest)
+
+    def _columns(self, weights: list[Tensor], **starts: float) -> Columns:
+        """Weights, gradients, each kind of state (begun with a number if it is not there), masks."""
+        states = [[self._kept(weight, name, start) for weight in weights] for name, start in starts.items()]
+        gradients = [_flat(weight.grad, weight) for weight in weights if weight.grad is not None]
+        return [[_flat(w, w) for w in weights], gradients, *states, [self._masks[w] for w in weights]]
+
+    def _kept(self, weight: Tensor, name: str, start: float) -> Tensor:
+        state: dict[str, Tensor] = self._optimizer.state[weight]
+        if name not in state:
+            state[name] = torch.full_like(weight, start, requires_grad=False)
+        return _flat(state[name], weight)
+
+
+def _flat(tensor: Tensor, weight: Tensor) -> Tensor:
+    """The numbers of a tensor of the weight's shape, (N,), in the order in which the weight's lie in memory."""
+    if tensor.stride() != weight.stride():
+        tensor = torch.empty_like(weight, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+    return tensor.detach().as_strided((tensor.numel(),), (1,))

@@ -1,0 +1,161 @@
+"""A published table as text: terminal, Markdown, LaTeX, HTML, CSV. No times, no paths: only a changed figure changes a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.text import Text
+
+from suite.report.page import page
+from suite.report.render import pipes, tex, write_text
+from suite.report.specs.fill import Cell, Filled
+from suite.report.specs.grids import CHANGE, DIFFERENCE, FIRST, TEXTS, Sheet, footer, sheets
+from suite.report.spread import Interval, Spread
+from suite.report.terminal import fitted
+
+
+def write_filled(filled: Filled, folder: Path) -> list[Path]:
+    """Write `<spec>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths."""
+    writers: dict[str, Callable[[Filled], str]] = {".md": markdown, ".tex": latex, ".html": html, ".csv": csv}
+    folder.mkdir(parents=True, exist_ok=True)
+    return [write_text(folder / f"{filled.spec.name}{suffix}", write(filled)) for suffix, write in writers.items()]
+
+
+def print_filled(filled: Filled, console: Console) -> None:
+    """To the terminal; a table that is too wide for it goes on below."""
+    console.print(Text(filled.spec.content.title, style="bold"))
+    for sheet in sheets(filled):
+        for table in fitted(sheet.frame, sheet.title, console.width, TEXTS):
+            console.print(table)
+    for line in _below(filled):
+        console.print(Text(line, style="dim"))
+
+
+def markdown(filled: Filled) -> str:
+    """GitHub's dialect."""
+    parts = [f"# {filled.spec.content.title}", filled.spec.content.note.strip()]
+    for sheet in sheets(filled):
+        parts += [f"## {sheet.title}", pipes(sheet.frame, TEXTS)]
+    return "\n\n".join(part for part in [*parts, *_below(filled)] if part) + "\n"
+
+
+# LaTeX, in pt: an article's line; the space from a column to the next; what characters take in \footnotesize, at most about
+_LINE, _GAP = 345.0, 6.0
+_NARROW, _LETTER, _WIDE = {" ": 2.9, ".": 2.4, ",": 2.4}, 4.6, 7.2
+_SHORT = {CHANGE: "Δ", DIFFERENCE: "Δ − p. Δ"}  # headings
+_BREAKING = {FIRST: 0.36, "Published": 0.32, "Verdict": 0.32}  # columns that share what the figures leave
+
+
+def latex(filled: Filled) -> str:
+    """Floats for a document that loads `booktabs`, no wider than 345 pt."""
+    floats = [_float(sheet, filled.spec.content.title) for sheet in sheets(filled)]
+    lines = [line for line in (filled.spec.content.note.strip(), *_below(filled)) if line]
+    notes = [r"\noindent " + tex(line) + r"\par" for line in lines]
+    return "\n\n".join([*floats, r"{\footnotesize\raggedright", *notes, "}"]) + "\n"
+
+
+def _float(sheet: Sheet, title: str) -> str:
+    widths = _widths(sheet)
+    columns = "".join(f"p{{{widths[name]:.3f}\\linewidth}}" if name in widths else "r" for name in sheet.names)
+    lines = [sheet.names, *sheet.lines]
+    heading, *rows = [
+        _row([_cell(name, text, widths) for name, text in zip(sheet.names, line, strict=True)]) for line in lines
+    ]
+    caption = tex(f"{title}: {sheet.title}")
+    return "\n".join([
+        r"\begin{table}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        r"\toprule",
+        heading,
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ])  # fmt: skip
+
+
+def _widths(sheet: Sheet) -> dict[str, float]:
+    """Of columns whose texts may break, as parts of the line; figures take what they need."""
+    room = 1 - _GAP * (len(sheet.names) - 1) / _LINE
+    if not sheet.rows:
+        return {name: room / (len(sheet.names) + 1) * (2 if name == FIRST else 1) for name in sheet.names}
+    figures = [name for name in sheet.names if name not in _BREAKING]
+    longest = [max(_points(text) for text in [_SHORT.get(name, name), *sheet.frame[name]]) for name in figures]
+    room -= sum(longest) / _LINE
+    return {name: room * share for name, share in _BREAKING.items()}
+
+
+def _points(text: str) -> float:
+    return sum(_NARROW.get(char, _LETTER if char.isdigit() or char.islower() else _WIDE) for char in text)
+
+
+def _row(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \tabularnewline"
+
+
+def _cell(name: str, text: str, widths: Mapping[str, float]) -> str:
+    side = r"\raggedright " if name in TEXTS else r"\raggedleft "
+    short = tex(_SHORT.get(text, text))
+    return f"{side}{short}" if name in widths else short
+
+
+def html(filled: Filled) -> str:
+    """A page that needs nothing else; every line opens to the trials behind it."""
+    return page("published.html", filled=filled, sheets=sheets(filled), footer=footer(filled))
+
+
+def csv(filled: Filled) -> str:
+    """A line per cell: plain numbers, the figure with its source, the tolerance with its reason, the trials (sweep/id)."""
+    frame = pd.DataFrame([_record(cell) for cell in filled.cells], columns=list(COLUMNS))
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+COLUMNS = (
+    "row", "column", "metric", "network", "data", "method", "bits", "planned", "done", "mean", "std", "low", "high",
+    "delta_mean", "delta_std", "delta_low", "delta_high", "published", "published_delta", "delta_minus_published_delta",
+    "source", "tolerance", "tolerance_unit", "tolerance_reason", "verdict", "reason", "trials",
+)  # fmt: skip
+
+
+def _record(cell: Cell) -> dict[str, Any]:
+    tolerance = cell.tolerance
+    return {
+        "row": cell.place.row.label,
+        "column": cell.place.column.label,
+        "metric": cell.place.metric,
+        **{name: cell.place.where.get(name) for name in ("network", "data", "method", "bits")},
+        "planned": cell.planned,
+        "done": cell.done,
+        **_numbers("", cell.measured, cell.interval),
+        **_numbers("delta_", cell.change, cell.change_interval),
+        "published": cell.published,
+        "published_delta": cell.published_change,
+        "delta_minus_published_delta": cell.difference,
+        "source": cell.figure_note or None,
+        "tolerance": tolerance.value if tolerance else None,
+        "tolerance_unit": tolerance.unit if tolerance else None,
+        "tolerance_reason": tolerance.reason if tolerance else None,
+        "verdict": cell.verdict,
+        "reason": cell.known or None,
+        "trials": " ".join(cell.trials),
+    }
+
+
+def _numbers(prefix: str, spread: Spread | None, interval: Interval | None) -> dict[str, float | None]:
+    return {
+        f"{prefix}mean": spread.mean if spread else None,
+        f"{prefix}std": spread.std if spread else None,
+        f"{prefix}low": interval.low if interval else None,
+        f"{prefix}high": interval.high if interval else None,
+    }
+
+
+def _below(filled: Filled) -> list[str]:
+    return [*(f"[{number}] {text}" for number, text in enumerate(filled.footnotes, start=1)), *footer(filled)]

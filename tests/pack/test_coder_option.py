@@ -1,0 +1,69 @@
+"""`slq pack --coder`: one coder for all streams, or the smallest for each, and what each would have given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from suite.pack.coders import CODERS
+from suite.pack.convert import open_packed
+from suite.pack.plane import Plane
+from tests.conftest import Slq
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    rng = torch.Generator().manual_seed(0)
+    few = torch.randint(-8, 9, (40, 50), generator=rng) * 0.25
+    pruned = torch.where(torch.rand(60, 40, generator=rng) < 0.9, 0.0, 0.5)
+    save_file({"few": few, "pruned": pruned, "bias": torch.randn(7, generator=rng)}, tmp_path / "in.safetensors")
+    return tmp_path / "in.safetensors"
+
+
+def planes(file: Path) -> list[Plane]:
+    content = open_packed(file)
+    return [plane for entry in content.entries if entry.kind == "coded" for plane in content.section(entry).planes]
+
+
+@pytest.mark.parametrize("name", ["fixed", "bz2", "rans", "zstd"])
+def test_a_named_coder_codes_all_streams(slq: Slq, source: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "out.slq"
+    assert slq("pack", source, target, "--coder", name).code == 0
+    streams = [stream for plane in planes(target) for stream in (plane.values, plane.positions) if stream is not None]
+    able = [stream for stream in streams if CODERS[stream.coder].largest >= stream.alphabet]
+    assert streams
+    assert {CODERS[stream.coder].name for stream in able} == {name}
+    assert slq("unpack", target, tmp_path / "back.safetensors").code == 0
+    found, given = load_file(tmp_path / "back.safetensors"), load_file(source)
+    assert all(torch.equal(found[key], given[key]) for key in given)
+
+
+def test_auto_is_never_larger_than_a_named_coder(slq: Slq, source: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for name in ("auto", "fixed", "huffman", "adaptive", "lzma"):
+        assert slq("pack", source, tmp_path / name, "--coder", name).code == 0
+        sizes[name] = (tmp_path / name).stat().st_size
+    assert sizes["auto"] == min(sizes.values())
+
+
+def test_an_unknown_coder_is_a_mistake(slq: Slq, source: Path, tmp_path: Path) -> None:
+    ended = slq("pack", source, tmp_path / "out.slq", "--coder", "gzip")
+    assert ended.code == 2
+    assert "no coder 'gzip'" in ended.err
+    assert "zstd" in ended.err
+    assert not (tmp_path / "out.slq").exists()
+
+
+def test_what_each_coder_would_have_given(
+    slq: Slq, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = slq("pack", source, tmp_path / "out.slq").out
+    assert all(f"{name} " in out for name in ("fixed", "huffman", "rans", "zstd", "lzw"))
+    assert "not tried" not in out
+    monkeypatch.setattr("suite.pack.plane.COMPARED", 1000)
+    out = slq("pack", source, tmp_path / "out.slq", "--force").out
+    assert "not tried on more than 1,000 symbols: bz2, lzma, deflate, lzw" in out
+    assert "rans " in out.split("by one coder")[1]

@@ -1,0 +1,183 @@
+"""The compiled loops for long streams: the same bytes and symbols as the plain ones, the same complaints; frequencies of rANS."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from suite.errors import UserError
+from suite.pack import bits, huffman, rans
+from suite.pack.bits import Symbols
+from suite.pack.coders import CODERS
+from suite.pack.errors import PackError
+from suite.pack.huffman import Huffman, code_lengths
+from suite.pack.rans import LANES, Rans, rounded
+from suite.pack.streams import FAST, MIXED, Uncoded, check_coder
+
+quick = settings(max_examples=30, deadline=None)
+NEVER = 2**60
+
+
+@st.composite
+def skewed(draw: st.DrawFn, largest: int = 300, longest: int = 3000) -> tuple[Symbols, int]:
+    alphabet = draw(st.integers(2, largest))
+    count = draw(st.integers(1, 20) | st.integers(1, longest))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    symbols = np.minimum(rng.random(count) ** draw(st.sampled_from([1, 5, 40])) * alphabet, alphabet - 1)
+    return symbols.astype(np.uint32), alphabet
+
+
+@quick
+@given(st.integers(1, 8), st.integers(1, 700), st.integers(0, 2**32 - 1))
+def test_packed_bits_are_the_same(width: int, count: int, seed: int) -> None:
+    symbols = np.random.default_rng(seed).integers(0, 1 << width, count).astype(np.uint32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bits, "FAST", NEVER)
+        plain = bits.pack(symbols, width)
+        patch.setattr(bits, "FAST", 0)
+        assert bits.pack(symbols, width) == plain
+        assert bits.unpack(plain, width, count).tolist() == symbols.tolist()
+        with pytest.raises(PackError, match="do not take"):
+            bits.unpack(plain + b"\0", width, count)
+
+
+@quick
+@given(skewed())
+def test_huffman_streams_are_the_same(stream: tuple[Symbols, int]) -> None:
+    symbols, alphabet = stream
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huffman, "FAST", NEVER)
+        plain = Huffman().encode(symbols, alphabet)
+        patch.setattr(huffman, "FAST", 0)
+        assert Huffman().encode(symbols, alphabet) == plain
+        assert Huffman().decode(plain, alphabet, len(symbols)).tolist() == symbols.tolist()
+
+
+def test_code_words_longer_than_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fibonacci's numbers make the longest words, here of 19 bits."""
+    fibonacci = [1, 1]
+    while len(fibonacci) < 20:
+        fibonacci.append(fibonacci[-1] + fibonacci[-2])
+    symbols = np.random.default_rng(0).permutation(np.repeat(np.arange(20), fibonacci)).astype(np.uint32)
+    assert code_lengths(np.array(fibonacci)).max() == 19
+    plain = Huffman().encode(symbols, 20)
+    monkeypatch.setattr(huffman, "FAST", 0)
+    assert Huffman().encode(symbols, 20) == plain
+    assert (Huffman().decode(plain, 20, len(symbols)) == symbols).all()
+
+
+@pytest.mark.parametrize("count", [1, 3000, 4990, 5010, 2**31 - 1])
+def test_another_number_of_code_words_is_noticed(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huffman, "FAST", 0)
+    coded = Huffman().encode(np.arange(5000, dtype=np.uint32) % 5, 5)
+    with pytest.raises(PackError):
+        Huffman().decode(coded, 5, count)
+
+
+@quick
+@given(data=st.data(), name=st.sampled_from(["fixed", "huffman", "rans"]))
+def test_damage_ends_in_pack_error_or_in_symbols(data: st.DataObject, name: str) -> None:
+    """Of any length, and anywhere: nothing may be read or written beyond its end."""
+    symbols, alphabet = data.draw(skewed())
+    (coder,) = (coder for coder in CODERS if coder.name == name)
+    coded = bytearray(coder.encode(symbols, alphabet))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(coded)))
+        coded[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bits, "FAST", 0)
+        patch.setattr(huffman, "FAST", 0)
+        count = data.draw(st.sampled_from([len(symbols), len(symbols) + 1, max(1, len(symbols) - 1), 10_000]))
+        try:
+            decoded = coder.decode(bytes(coded), alphabet, count)
+        except PackError:
+            return
+    assert len(decoded) == count
+
+
+@pytest.mark.parametrize("alphabet", [2, 17, 256, 4096])
+def test_numeral_systems_come_near_the_entropy(alphabet: int) -> None:
+    symbols = np.minimum(np.random.default_rng(0).exponential(alphabet / 8, 400_000), alphabet - 1).astype(np.uint32)
+    counts = np.bincount(symbols)
+    counts = counts[counts > 0]
+    entropy = float((counts * np.log2(len(symbols) / counts)).sum())
+    table = alphabet * 15 + 40 * LANES
+    coded = Rans().encode(symbols, alphabet)
+    assert 8 * len(coded) < 1.001 * entropy + 2 * table
+    assert (Rans().decode(coded, alphabet, len(symbols)) == symbols).all()
+
+
+def test_blocks_use_what_differs_from_one_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rans, "SMALLEST", 16)
+    rng = np.random.default_rng(0)
+    symbols = np.concatenate([rng.integers(low, low + 4, 2**16) for low in (0, 8, 4)]).astype(np.uint32)
+    coded = Rans().encode(symbols, 16)
+    assert 8 * len(coded) < 1.01 * 2 * len(symbols)
+    assert (Rans().decode(coded, 16, len(symbols)) == symbols).all()
+
+
+@pytest.mark.parametrize("place", [-1, -50, -400])
+def test_a_damaged_word_of_a_numeral_system_is_noticed(place: int) -> None:
+    """What was coded into eight numbers must leave them as coding began with them."""
+    symbols = np.minimum(np.random.default_rng(0).exponential(3, 2000), 30).astype(np.uint32)
+    coded = bytearray(Rans().encode(symbols, 31))
+    coded[place] ^= 4
+    with pytest.raises(PackError, match="does not end as it began"):
+        Rans().decode(bytes(coded), 31, len(symbols))
+
+
+@quick
+@given(st.lists(st.integers(0, 10**6) | st.integers(0, 2), min_size=1, max_size=4096), st.sampled_from([12, 13, 14]))
+def test_frequencies_add_up_and_leave_nobody_out(counts: list[int], scale: int) -> None:
+    counts[0] += 1
+    found = rounded(np.array(counts), scale)
+    assert found.sum() == 1 << scale
+    assert [frequency > 0 for frequency in found] == [count > 0 for count in counts]
+
+
+@quick
+@given(st.lists(st.integers(1, 1000), min_size=2, max_size=4))
+def test_frequencies_are_near_the_best_there_are(counts: list[int]) -> None:
+    """No move of one from a symbol to another makes the stream shorter by more than a rounding."""
+    given_counts = np.array(counts)
+    found = rounded(given_counts, 12)
+
+    def cost(frequencies: np.ndarray) -> float:
+        return float((given_counts * np.log2(4096 / frequencies)).sum())
+
+    for giver in range(len(counts)):
+        for taker in range(len(counts)):
+            moved = found.copy()
+            moved[giver] -= 1
+            moved[taker] += 1
+            assert moved[giver] == 0 or cost(moved) >= cost(found) * (1 - 1e-4) - 1e-9
+
+
+def test_short_streams_are_coded_as_before() -> None:
+    """Files of small networks, whose sizes stand in results, must not change with coders that came later."""
+    symbols = np.zeros(5000, dtype=np.uint32)
+    short = Uncoded(symbols, 2)
+    assert CODERS[short.coded().coder].name not in FAST
+    assert not [coder.name for coder in CODERS if coder.name in FAST and short._is_worth(coder)]
+    long = Uncoded(np.zeros(MIXED + 1, dtype=np.uint32), 2)
+    assert [coder.name for coder in CODERS if coder.name in FAST and long._is_worth(coder)] == [*FAST]
+
+
+def test_a_named_coder_codes_what_it_can() -> None:
+    symbols = np.random.default_rng(0).integers(0, 200, 1000).astype(np.uint32)
+    for coder in CODERS:
+        used = CODERS[Uncoded(symbols, 200).coded(coder.name).coder].name
+        assert used == (coder.name if coder.largest >= 200 else used)
+        assert used not in ("density", "mixing")
+
+
+def test_an_unknown_coder_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"no coder 'gzip'; possible: auto, fixed, huffman, .*, rans, zstd"):
+        check_coder("gzip")
+
+
+def test_a_file_names_coders_by_numbers_that_stay() -> None:
+    names = "fixed huffman bz2 lzma deflate arithmetic adaptive density mixing lzw rans zstd"
+    assert [coder.name for coder in CODERS] == names.split()

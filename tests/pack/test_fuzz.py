@@ -1,0 +1,56 @@
+"""A short run of the fuzzer, in a process of its own for the limit of memory; and that it sees what it is to see."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pack import fuzz
+
+CASES = 3000
+
+
+def test_changed_files_end_in_an_error_or_in_tensors(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.pack.fuzz", "--cases", str(CASES), "--seconds", "300", "--kept", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 failures; seed 0, cases 0 to " in done.stdout
+    assert "read " in done.stdout  # the changes leave something to read, too
+
+
+def test_a_case_is_known_by_its_number() -> None:
+    files = fuzz.starts()[:5]
+    assert fuzz.case(files, 3, 14) == fuzz.case(files, 3, 14)
+    assert fuzz.case(files, 3, 14) != fuzz.case(files, 4, 14)
+
+
+def too_much(data: bytes) -> str:
+    return str(len(bytes(2 * fuzz.MEMORY)))
+
+
+def wrong(data: bytes) -> str:
+    return str(1 // len(data))
+
+
+def endless(data: bytes) -> str:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("read", "words"), [(too_much, "MemoryError"), (wrong, "ZeroDivisionError"), (endless, "TooSlow")]
+)
+def test_what_it_sees(monkeypatch: pytest.MonkeyPatch, read: Callable[[bytes], str], words: str) -> None:
+    monkeypatch.setattr(fuzz, "outcome", read)
+    monkeypatch.setattr(fuzz, "SECONDS", 0.1)
+    told = fuzz.Told(Counter())
+    with fuzz.limits():
+        failure = fuzz.tried(b"", told)
+    assert failure is not None
+    assert words in failure
+    assert told.outcomes["FAILED"] == 1
