@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.pack.compiled import compiled, shared
+from suite.compiled import compiled, shared
 
 GROUP = 8  # symbols that take just as many bytes as each takes bits
 WIDEST = 8  # bits, so that a group fits into 64

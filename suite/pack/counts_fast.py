@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.pack.compiled import compiled, shared
+from suite.compiled import compiled, shared
 
 Symbols = NDArray[np.uint32]
 

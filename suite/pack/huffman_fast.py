@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.pack.compiled import compiled, shared
+from suite.compiled import compiled, shared
 
 LONGEST = 32  # bits of a code word: with what is left of the one before they fit into 64
 LARGEST = 2**16  # alphabet

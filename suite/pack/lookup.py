@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.pack.compiled import compiled
+from suite.compiled import compiled
 
 SLOTS = 2**17  # of the table of numbers that were seen: four times as many as a codebook may have entries
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: multiplying by it spreads numbers over the upper bits

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.pack.compiled import compiled, shared
+from suite.compiled import compiled, shared
 
 LANES = 8
 ROOM = 2**23  # words of blocks that are in memory before they are cut to length

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from suite.compiled import compiled
 from suite.errors import UserError
-from suite.pack.compiled import compiled
 from suite.quant.passes import BINS, LOW, Doubles, Integers, gather, tally
 
 KINDS = (torch.float32, torch.bfloat16, torch.float16)  # types whose values are all float32 values

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from suite.pack.compiled import compiled
+from suite.compiled import compiled
 from suite.quant.passes import Doubles, Integers
 
 _EXACT = 2**16  # distinct values

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from suite.pack.compiled import compiled, shared
+from suite.compiled import compiled, shared
 
 LOW = 14  # bits of a value within its bin
 BINS = 2 ** (32 - LOW)
