@@ -1,8 +1,8 @@
 """The optimiser's step in which frozen weights stand still, exactly, whatever momentum and decay would do to them.
 
 Masking gradients is not enough: decay and momentum move a weight without gradient, too. Small networks take torch's own step and
-get their frozen weights back afterwards. Large ones have a kernel of their own that steps over frozen weights: putting values
-back costs more than the step, for it reads and writes all weights once more.
+get their frozen weights back afterwards, and so does every network on a GPU, where that costs a third of the step. Large ones
+on the CPU have a kernel of their own that steps over frozen weights: there, putting values back costs more than the step.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,19 +27,6 @@ LARGE = 1_000_000
 Columns = Sequence[Sequence[Tensor]]  # equally long; a row is what belongs to one weight, all flat and of one length
 
 
-class Kernels(Protocol):
-    """Steps that leave alone the weights whose mask is true, not their state. Tensors are float32, masks bool."""
-
-    def sgd(self, columns: Columns, rate: float, momentum: float, decay: float) -> None:
-        """Columns: weights, gradients, momenta, masks. As torch's SGD without dampening."""
-
-    def adam(
-        self, columns: Columns, rate: float, betas: tuple[float, float], root: float, eps: float, decay: float
-    ) -> None:
-        """Columns: weights, gradients, means, squares, masks. As torch's Adam, with `rate` divided by the correction of the
-        means' bias, `root` the root of that of the squares'."""
-
-
 def masked_step(optimizer: Optimizer, layers: Iterable[Layer]) -> Callable[[], object]:
     """The optimiser's step for these layers with the weights that are frozen now, and with the values they have now.
 
@@ -51,11 +37,10 @@ def masked_step(optimizer: Optimizer, layers: Iterable[Layer]) -> Callable[[], o
     }
     if not masks:
         return optimizer.step
-    kernels = _kernels(optimizer, list(masks))
-    if kernels is None:
+    if not _has_kernel(optimizer, list(masks)):
         values = [(weight.data, mask, weight.detach().clone()) for weight, mask in masks.items()]
         return partial(_step_and_restore, optimizer, values)
-    return _Skipping(optimizer, masks, kernels)
+    return _Skipping(optimizer, masks)
 
 
 def _step_and_restore(optimizer: Optimizer, values: list[tuple[Tensor, Tensor, Tensor]]) -> None:
@@ -64,36 +49,25 @@ def _step_and_restore(optimizer: Optimizer, values: list[tuple[Tensor, Tensor, T
         torch.where(frozen, value, weight, out=weight)
 
 
-def _kernels(optimizer: Optimizer, weights: list[Tensor]) -> Kernels | None:
-    """What is made for this optimiser, these weights and their device, if anything is."""
+def _has_kernel(optimizer: Optimizer, weights: list[Tensor]) -> bool:
+    """Whether there is a kernel for this optimiser and these weights, and they are enough for it."""
     known = isinstance(optimizer, Adam) or (
         isinstance(optimizer, SGD) and all(g["momentum"] for g in optimizer.param_groups)
     )
-    if not known or sum(w.numel() for w in weights) < LARGE or not all(_is_plain(w) for w in weights):
-        return None
-    device = weights[0].device
-    if device.type == "cpu":
-        from suite.masked_cpu import CpuKernels
-
-        return CpuKernels()
-    if device.type == "cuda" and find_spec("triton"):  # torch built without it has the plain way
-        from suite.masked_cuda import CudaKernels
-
-        return CudaKernels(device)
-    return None
+    return known and sum(w.numel() for w in weights) >= LARGE and all(_is_plain(w) for w in weights)
 
 
 def _is_plain(weight: Tensor) -> bool:
-    """Whether it is float32 and fills one piece of memory."""
+    """Whether it is float32, on the CPU, and fills one piece of memory."""
     dense = weight.is_contiguous() or (weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last))
-    return weight.dtype == torch.float32 and dense
+    return weight.dtype == torch.float32 and weight.device.type == "cpu" and dense
 
 
 class _Skipping:
     """A step by kernels for partly frozen weights, by the optimiser itself for all others."""
 
-    def __init__(self, optimizer: Optimizer, masks: dict[Tensor, Tensor], kernels: Kernels) -> None:
-        self._optimizer, self._kernels = optimizer, kernels
+    def __init__(self, optimizer: Optimizer, masks: dict[Tensor, Tensor]) -> None:
+        self._optimizer = optimizer
         self._masks = {weight: _flat(mask, weight) for weight, mask in masks.items()}
 
     def __call__(self) -> None:
@@ -107,11 +81,15 @@ class _Skipping:
         self._optimizer.step()
 
     def _sgd(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        from suite.masked_cpu import sgd
+
         # -0 is what any number can be added to without a change; torch's own first momentum is the first gradient.
         columns = self._columns(weights, momentum_buffer=-0.0)
-        self._kernels.sgd(columns, group["lr"], group["momentum"], group["weight_decay"])
+        sgd(columns, group["lr"], group["momentum"], group["weight_decay"])
 
     def _adam(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        from suite.masked_cpu import adam
+
         counted = defaultdict[int, list[Tensor]](list)
         for weight in weights:
             state = self._optimizer.state[weight]
@@ -122,7 +100,7 @@ class _Skipping:
         for count, alike in counted.items():
             bias, root = 1 - betas[0] ** count, math.sqrt(1 - betas[1] ** count)
             columns = self._columns(alike, exp_avg=0.0, exp_avg_sq=0.0)
-            self._kernels.adam(columns, group["lr"] / bias, betas, root, *rest)
+            adam(columns, group["lr"] / bias, betas, root, *rest)
 
     def _columns(self, weights: list[Tensor], **starts: float) -> Columns:
         """Weights, gradients, each kind of state (begun with a number if it is not there), masks."""

@@ -1,4 +1,8 @@
-"""Masked optimiser steps on the CPU, each in one pass over memory. Imported for large networks only: Numba starts slowly."""
+"""Masked optimiser steps on the CPU, each in one pass over memory. Imported for large networks only: Numba starts slowly.
+
+With torch's number of threads. No rounding is fused, so results are the same on every CPU. The state of frozen weights is moved
+like any other: a second condition makes the compiler store number by number.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +19,17 @@ from suite.masked import Columns
 CHUNK = 65_536  # numbers that a thread takes at a time
 
 
-class CpuKernels:
-    """As `suite.masked.Kernels`, with torch's number of threads. No rounding is fused, so results are the same on every CPU.
+def sgd(columns: Columns, rate: float, momentum: float, decay: float) -> None:
+    """As torch's SGD without dampening. Columns: weights, gradients, momenta, masks; a weight whose mask is true stays."""
+    _each(_sgd, columns, rate, momentum, decay)
 
-    The state of frozen weights is moved like any other: a second condition makes the compiler store number by number.
+
+def adam(columns: Columns, rate: float, betas: tuple[float, float], root: float, eps: float, decay: float) -> None:
+    """As torch's Adam. Columns: weights, gradients, means, squares, masks.
+
+    `rate` is divided by the correction of the means' bias, `root` is the root of that of the squares'.
     """
-
-    def sgd(self, columns: Columns, rate: float, momentum: float, decay: float) -> None:
-        _each(_sgd, columns, rate, momentum, decay)
-
-    def adam(
-        self, columns: Columns, rate: float, betas: tuple[float, float], root: float, eps: float, decay: float
-    ) -> None:
-        _each(_adam, columns, rate, betas[1], 1 - betas[0], 1 - betas[1], root, eps, decay)
+    _each(_adam, columns, rate, betas[1], 1 - betas[0], 1 - betas[1], root, eps, decay)
 
 
 def _each(kernel: Callable[..., None], columns: Columns, *numbers: float) -> None:

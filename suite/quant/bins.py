@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -30,16 +29,11 @@ class Bins:
 
     @staticmethod
     def of(weights: Tensor) -> Bins:
-        """Count the weights, a tensor of any shape, of float32, bfloat16 or float16, on a CPU or a CUDA device.
+        """Count the weights, a tensor of any shape, of float32, bfloat16 or float16, on any device; they are copied to the CPU.
 
         Raises:
             UserError: a weight is NaN or infinite, or the type is another one.
         """
-        if weights.is_cuda and find_spec("triton") is not None and weights.dtype in KINDS:
-            from suite.quant.device import tally_on_device
-
-            counts, lows = (total.cpu().numpy() for total in tally_on_device(weights.detach().flatten().float()))
-            return Bins.counted(counts, lows)
         counts, lows = np.zeros(BINS, dtype=np.int64), np.zeros(BINS, dtype=np.int64)
         for block in blocks(weights):
             tally(block.view(np.uint32), counts, lows)
@@ -74,10 +68,6 @@ class Bins:
         """The values, ascending, of the `chosen` bins, (M,)."""
         wanted = np.zeros(BINS, dtype=np.bool_)
         wanted[_raw(self.places[chosen])] = True
-        if weights.is_cuda:
-            values = weights.detach().flatten().float()
-            upper = (values.view(torch.int32) >> LOW) & (BINS - 1)
-            return values[torch.from_numpy(wanted).to(weights.device)[upper]].sort().values.cpu().numpy()
         count = int(self.counts[chosen].sum())
         parts = [gather(block.view(np.uint32), wanted, count) for block in blocks(weights)]
         return np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.float32)
