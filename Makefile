@@ -33,11 +33,11 @@ slurm-packages:
 test: .venv/installed-dev
 	$(MAKE) --jobs=2 check tests
 
-# Five processes for two processors: half of the time is waiting for Slurm, servers and other processes. In the order of
+# Three processes for two processors: a part of the time is waiting for Slurm, servers and other processes. In the order of
 # tests/conftest.py, which has the long files first. Threads within them would only be in each other's way.
 tests fast: export OMP_NUM_THREADS = 1
 tests: .venv/installed-dev
-	.venv/bin/pytest -n 5 --dist loadfile --no-loadscope-reorder --durations=30
+	.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=30
 
 fast: .venv/installed-dev
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
