@@ -32,7 +32,7 @@ TRIAL = {
     "retrain": {"epochs": 4, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.001},
     "runtime": {"checkpoint_seconds": 0.1, "log_steps": 1},
 }
-SECONDS = 120
+SECONDS = 400
 
 
 def start(trial: Trial, ledger: Ledger) -> subprocess.Popen[bytes]:

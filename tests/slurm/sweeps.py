@@ -20,7 +20,7 @@ from tests.slurm.dev_cluster import DevCluster, until
 from tests.slurm.steps import Steps
 
 CHECKOUT = Path(__file__).parents[2]
-SECONDS = 180  # that a command, or a sweep on a cluster, may take
+SECONDS = 600  # that a command, or a sweep on a cluster, may take
 RUN = """
 import sys
 from pathlib import Path

@@ -65,7 +65,7 @@ SETTINGS = {
     "memory_limit": 1,
     "extra": "PartitionName=abrupt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0",
 }
-SECONDS = 300  # for each thing that is waited for, on a machine that is busy with other things
+SECONDS = 900  # for each thing that is waited for, on a machine that is busy with other things
 COMMAND_LINE = threading.Lock()
 
 
