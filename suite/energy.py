@@ -77,6 +77,7 @@ class Energy:
         self._file, self._began = folder / FILE, time.time()
         found = [*packages(POWERCAP), *(card(device) if device.type == "cuda" else ())]
         self._counters = [counter for counter in found if counter.joules() is not None]
+        self.record()  # an attempt that is killed before its first checkpoint is readable, too
 
     def record(self) -> None:
         """Write what was used so far; nothing if there was no counter to read. One that failed since is left out."""

@@ -93,8 +93,7 @@ class _Skipping:
         counted = defaultdict[int, list[Tensor]](list)
         for weight in weights:
             state = self._optimizer.state[weight]
-            # On the CPU, where reading it does not wait for the GPU.
-            state["step"] = state.get("step", torch.zeros(())).cpu() + 1
+            state["step"] = state.get("step", torch.zeros(())) + 1
             counted[int(state["step"])].append(weight)
         betas, rest = group["betas"], (group["eps"], group["weight_decay"])
         for count, alike in counted.items():
@@ -112,6 +111,8 @@ class _Skipping:
         state: dict[str, Tensor] = self._optimizer.state[weight]
         if name not in state:
             state[name] = torch.full_like(weight, start, requires_grad=False)
+        elif state[name].stride() != weight.stride():  # of a checkpoint from another machine
+            state[name] = torch.empty_like(weight, requires_grad=False).copy_(state[name])
         return _flat(state[name], weight)
 
 

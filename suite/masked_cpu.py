@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
-import torch
-from numba import njit, prange
 
+from suite.compiled import compiled, shared
 from suite.masked import Columns
 
-CHUNK = 65_536  # numbers that a thread takes at a time
+CHUNK = 2**18  # numbers that a thread takes at a time
 
 
 def sgd(columns: Columns, rate: float, momentum: float, decay: float) -> None:
@@ -33,21 +31,19 @@ def adam(columns: Columns, rate: float, betas: tuple[float, float], root: float,
 
 
 def _each(kernel: Callable[..., None], columns: Columns, *numbers: float) -> None:
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     scalars = [np.float32(number) for number in numbers]
-    for row in zip(*columns, strict=True):
-        kernel(*(tensor.numpy() for tensor in row), *scalars)
+    rows = [[tensor.numpy() for tensor in row] for row in zip(*columns, strict=True)]
+    chunks = [[part[at : at + CHUNK] for part in row] for row in rows for at in range(0, len(row[0]), CHUNK)]
+
+    def work(first: int, last: int) -> None:
+        for chunk in chunks[first:last]:
+            kernel(*chunk, *scalars)
+
+    shared(work, len(chunks))
 
 
-@njit(parallel=True)
+@compiled
 def _sgd(weight: Any, gradient: Any, momenta: Any, frozen: Any, rate: Any, momentum: Any, decay: Any) -> None:
-    for chunk in prange((len(weight) + CHUNK - 1) // CHUNK):
-        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        _sgd_part(weight[part], gradient[part], momenta[part], frozen[part], rate, momentum, decay)
-
-
-@njit(error_model="numpy")  # else it checks each division, one number at a time
-def _sgd_part(weight: Any, gradient: Any, momenta: Any, frozen: Any, rate: Any, momentum: Any, decay: Any) -> None:
     for i in range(len(weight)):
         old = weight[i]
         moved = momentum * momenta[i] + (gradient[i] + decay * old)
@@ -55,29 +51,8 @@ def _sgd_part(weight: Any, gradient: Any, momenta: Any, frozen: Any, rate: Any, 
         weight[i] = old if frozen[i] else old - rate * moved
 
 
-@njit(parallel=True)
+@compiled
 def _adam(
-    weight: Any,
-    gradient: Any,
-    means: Any,
-    squares: Any,
-    frozen: Any,
-    rate: Any,
-    beta2: Any,
-    rest1: Any,  # 1 - beta1
-    rest2: Any,
-    root: Any,
-    eps: Any,
-    decay: Any,
-) -> None:
-    for chunk in prange((len(weight) + CHUNK - 1) // CHUNK):
-        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        state = (weight[part], gradient[part], means[part], squares[part], frozen[part])
-        _adam_part(*state, rate, beta2, rest1, rest2, root, eps, decay)
-
-
-@njit(error_model="numpy")  # else it checks each division, one number at a time
-def _adam_part(
     weight: Any,
     gradient: Any,
     means: Any,

@@ -44,7 +44,7 @@ WITH_SWEEP = [
     "figures",
     "report",
 ]
-COMMANDS = [*WITH_SWEEP, "pack", "unpack", "verify", "inspect", "schema", "colors"]
+COMMANDS = [*WITH_SWEEP, "pack", "unpack", "verify", "inspect", "export", "schema", "colors"]
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,9 @@ def main() -> None:
     except UserError as error:
         err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
+    except PermissionError as error:
+        err.print(f"error: {error.filename}: {error.strerror}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
     except SystemExit as end:  # typer turns Ctrl-C into this
         if end.code == INTERRUPTED:
             err.print("stopped; nothing finished is lost, the same command goes on where this one stopped")

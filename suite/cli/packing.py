@@ -40,11 +40,10 @@ def pack(
     """Pack tensors, bit by bit; those with few distinct values as codebook and codes, by the coder that is smallest."""
     from suite.pack.contents import ALONE, by_coder
     from suite.pack.convert import pack
-    from suite.pack.plane import COMPARED
 
     _check_target(target, force)
+    before = source.stat().st_size if source.is_file() else 0
     file = pack(source, target, coder, _pairs(metadata or []))
-    before = source.stat().st_size
     out.print(
         f"{target}: {file.size:,} bytes, {before / file.size:.2f} times smaller than {source}",
         markup=False,
@@ -57,7 +56,7 @@ def pack(
             f"codes take {codes / 8:,.0f} bytes; by one coder for all tensors: {each}", markup=False, soft_wrap=True
         )
         if left := ", ".join(name for name in ALONE if name not in sizes):
-            out.print(f"not tried on more than {COMPARED:,} symbols: {left}", markup=False, soft_wrap=True)
+            out.print(f"left out, too many symbols or too large an alphabet: {left}", markup=False, soft_wrap=True)
     else:
         out.print("no tensor has few distinct values: nothing is coded")
 
@@ -101,11 +100,18 @@ def inspect(file: PackedFile) -> None:
     for line in found.lines:
         shape = "x".join(map(str, line.shape)) or "1"
         values = "" if line.entries is None else str(line.entries)
-        grid.add_row(Text(line.name), shape, line.dtype, line.stored, values, f"{line.size:,}", f"{line.bits:.2f}")
+        grid.add_row(
+            Text(printable(line.name)), shape, line.dtype, line.stored, values, f"{line.size:,}", f"{line.bits:.2f}"
+        )
     out.print(grid)
     for key, value in found.metadata.items():
-        out.print(f"{key}: {value}", markup=False, soft_wrap=True)
+        out.print(f"{printable(key)}: {printable(value)}", markup=False, soft_wrap=True)
     out.print(f"{found.size:,} bytes, of which {found.books_size:,} codebooks, {found.rest:,} names and checksums")
+
+
+def printable(text: str) -> str:
+    """A stranger's text without what moves a terminal's cursor or forges lines of output."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def export(

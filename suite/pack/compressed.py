@@ -78,7 +78,8 @@ def load_compressed(path: Path, model: nn.Module) -> None:
         plain = {name: content.tensor(entry) for name, entry in entries.items() if name not in compressed}
         model.load_state_dict(plain, strict=False, assign=any(tensor.is_meta for tensor in state.values()))
         for name in compressed:
-            _replace(owners[state[name]], CompressedWeight(content.coded(entries[name])))
+            weight, device = CompressedWeight(content.coded(entries[name])), state[name].device
+            _replace(owners[state[name]], weight if device.type == "meta" else weight.to(device))
     except PackError as error:
         raise PackError(f"{path} cannot be read: {error}") from None
 

@@ -43,8 +43,9 @@ def export_onnx(path: Path, model: nn.Module, images: Tensor, target: Path) -> N
     load_network(path, model)
     written = _exported(model.eval(), images)
     content = open_packed(path)
+    weights = {one.name for one in written.graph.initializer}
     for entry in content.entries:
-        if entry.kind == "coded":
+        if entry.kind == "coded" and entry.name in weights:
             _compress(written, entry.name, content.coded(entry))
     _forget(written)
     _check(written)

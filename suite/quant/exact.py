@@ -146,12 +146,14 @@ def _cuts(counts: Doubles, sums: Doubles, squares: Doubles, low: Integers, high:
     return ends
 
 
+_ROUNDS = 1000  # far more than are needed; rounding of the sums might move a point to and fro for ever
+
+
 @compiled
 def _settle(places: Doubles, counts: Doubles, sums: Doubles, start: Integers) -> Integers:
     ends = start.copy()
     k = len(ends) - 1
-    moved = True
-    while moved:
+    for _ in range(_ROUNDS):
         moved = False
         left = (sums[ends[1]] - sums[ends[0]]) / (counts[ends[1]] - counts[ends[0]])
         for j in range(1, k):
@@ -165,4 +167,6 @@ def _settle(places: Doubles, counts: Doubles, sums: Doubles, start: Integers) ->
             moved |= end != ends[j]
             ends[j] = end
             left = right
+        if not moved:
+            break
     return ends

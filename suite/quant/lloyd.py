@@ -116,6 +116,8 @@ def lloyd_of(weights: Tensor, centres: Tensor, movable: Tensor, rounds: int) -> 
 
     In many rounds the cells' bounds cross so many bins that sorting all weights is faster.
     """
+    if not movable.any():
+        return centres, Cells.of(centres)
     if is_large(weights) and rounds <= _FEW_ROUNDS:
         from suite.quant.counted import lloyd_on_bins
 

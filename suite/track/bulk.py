@@ -61,7 +61,9 @@ class Database:
         mine = (run.c.experiment_id == int(self.experiment)) & (run.c.lifecycle_stage == "active")
         tags: dict[str, dict[str, str]] = {}
         with self.engine.connect() as connection:
-            runs = connection.execute(select(run.c.run_uuid, run.c.name).where(mine).order_by(run.c.start_time)).all()
+            runs = connection.execute(
+                select(run.c.run_uuid, run.c.name).where(mine).order_by(run.c.start_time, run.c.run_uuid)
+            ).all()
             joined = select(tag.c.run_uuid, tag.c.key, tag.c.value).join(run, run.c.run_uuid == tag.c.run_uuid)
             for identity, key, value in connection.execute(joined.where(mine, tag.c.key.startswith(OURS))):
                 tags.setdefault(identity, {})[key] = value
@@ -70,18 +72,20 @@ class Database:
     def write(self, runs: Sequence[New]) -> None:
         """Create these runs, complete."""
         folders: list[Path] = []
+        written = False
         try:
-            with self.engine.begin() as connection:
+            with self.engine.connect() as connection:
                 rows: Rows = {}
                 datasets = self._datasets(connection, rows, (each for new in runs for each in new.wanted.inputs))
                 for new in runs:
                     self._add(rows, new, datasets, folders)
                 for name, values in rows.items():
                     connection.execute(_table(name).insert(), values)
-        except BaseException:
-            for folder in folders:
+                connection.commit()
+                written = True
+        finally:
+            for folder in [] if written else folders:
                 shutil.rmtree(folder, ignore_errors=True)
-            raise
 
     def _datasets(self, connection: Any, rows: Rows, inputs: Iterable[Input]) -> dict[tuple[str, str], str]:
         """The ids of the experiment's data sets by name and digest; those that are new are added to the rows."""

@@ -23,7 +23,8 @@ LOCK = ".mlflow.lock"  # in the ledger's root: one database serves all sweeps of
 
 MOST_POINTS = 1_000  # MLflow's limit for one call
 PAGE = 1_000  # runs for one call of a search
-AT_ONCE = 200  # new runs in one transaction
+AT_ONCE = 200  # new runs in one transaction, at most
+POINTS_AT_ONCE = 200_000  # recorded points in one, from which it is written: they are all in memory
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow shows its pages for language models
 
@@ -174,17 +175,31 @@ class _Syncing:
         if self.database and _can_be_complete(projection):
             self.waiting.append(New(projection, mark))
             self.points += len(projection.points)
-            if len(self.waiting) == AT_ONCE:
+            if len(self.waiting) >= AT_ONCE or sum(len(new.wanted.points) for new in self.waiting) >= POINTS_AT_ONCE:
                 self.flush()
         else:
             run = self.client.create_run(self.experiment, projection.start, projection.tags, projection.name)
             self.points += _write(self.client, run, projection, mark, known=False)
 
     def flush(self) -> None:
-        """Write what waits."""
-        if self.database and self.waiting:
-            self.database.write(self.waiting)
-        self.waiting = []
+        """Write what waits. Raises `UserError`, once all others are written, if the files of one cannot be copied."""
+        waiting, self.waiting = self.waiting, []
+        if not self.database or not waiting:
+            return
+        try:
+            self.database.write(waiting)
+        except OSError:
+            failed = [error for new in waiting if (error := self._write_alone(new))]
+            if failed:
+                raise UserError(f"files cannot be copied into MLflow: {failed[0]}") from None
+
+    def _write_alone(self, new: New) -> OSError | None:
+        assert self.database is not None
+        try:
+            self.database.write([new])
+        except OSError as error:
+            return error
+        return None
 
 
 def _can_be_complete(projection: Projection) -> bool:
