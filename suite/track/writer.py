@@ -106,8 +106,8 @@ def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, pages: Sequ
             damaged.append(error)
     syncing.flush()
     sync_pages(client, experiment, there, pages)
-    if damaged:
-        raise damaged[0]
+    if failed := [*damaged, *syncing.failed]:
+        raise failed[0]
     created, updated, unchanged = (syncing.outcomes.count(outcome) for outcome in Outcome)
     return SyncReport(created, updated, unchanged, syncing.points)
 
@@ -152,6 +152,7 @@ class _Syncing:
     outcomes: list[Outcome] = field(default_factory=list)
     points: int = 0
     waiting: list[New] = field(default_factory=list)
+    failed: list[OSError] = field(default_factory=list)  # of new runs that could not be written
 
     def trial(self, work: Work, state: State, planned: Named | None, seen: Seen | None) -> None:
         mark = marks(work, state)  # before the files are read: what they grow in the meantime is left to the next sync
@@ -182,24 +183,18 @@ class _Syncing:
             self.points += _write(self.client, run, projection, mark, known=False)
 
     def flush(self) -> None:
-        """Write what waits. Raises `UserError`, once all others are written, if the files of one cannot be copied."""
+        """Write what waits; what cannot be written, since its files cannot be copied, is kept out and its error remembered."""
         waiting, self.waiting = self.waiting, []
         if not self.database or not waiting:
             return
         try:
             self.database.write(waiting)
         except OSError:
-            failed = [error for new in waiting if (error := self._write_alone(new))]
-            if failed:
-                raise UserError(f"files cannot be copied into MLflow: {failed[0]}") from None
-
-    def _write_alone(self, new: New) -> OSError | None:
-        assert self.database is not None
-        try:
-            self.database.write([new])
-        except OSError as error:
-            return error
-        return None
+            for new in waiting:
+                try:
+                    self.database.write([new])
+                except OSError as error:
+                    self.failed.append(error)
 
 
 def _can_be_complete(projection: Projection) -> bool:
