@@ -439,9 +439,6 @@ def test_command_makes_all_forms_and_goes_on_after_a_mistake(
 
 def test_a_spec_of_mistakes_only_ends_in_a_message(slq: Slq, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("suite.report.load_references", own_figures)
-    (here / "spec.yaml").write_text(
-        SPEC.replace("sweep.yaml", "none.yaml").replace("method:", "bits: 5, method.scope: layer, retrain:")
-    )
     (here / "spec.yaml").write_text(SPEC.replace("sweep.yaml", "none.yaml"))
     ended = slq("tables", "spec.yaml", "--root", here / "runs")
     assert ended.code == 2

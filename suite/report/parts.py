@@ -14,13 +14,11 @@ WORDS = frozenset({"Method", "Source", "Verdict"})  # columns of words; all othe
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A printed table, all texts; `rows` are the configurations behind its lines, none for what others published."""
+class Printed:
+    """A printed table, all texts."""
 
     title: str
     frame: pd.DataFrame
-    rows: tuple[Row, ...] = ()
-    words: frozenset[str] = WORDS
 
     @property
     def names(self) -> list[str]:
@@ -30,6 +28,14 @@ class Grid:
     def lines(self) -> list[list[str]]:
         lines: list[list[str]] = self.frame.to_numpy().tolist()
         return lines
+
+
+@dataclass(frozen=True)
+class Grid(Printed):
+    """One of a sweep; `rows` are the configurations behind its lines, none for what others published."""
+
+    rows: tuple[Row, ...] = ()
+    words: frozenset[str] = WORDS
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from suite.report.number import NOTHING, number
+from suite.report.parts import Printed
 from suite.report.specs.fill import AMBIGUOUS, Cell, Filled
 from suite.report.spread import CONFIDENCE, FEWEST, RESAMPLES, Spread
 from suite.report.tolerance import DEFAULT
@@ -32,22 +33,11 @@ NO_FIGURE_THERE = "not available"
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A printed table, all texts; drawn by the same template as a sweep's. `rows`: the cells behind its lines, if each has one."""
+class Sheet(Printed):
+    """One of a spec. `rows`: the cells behind its lines, if each has one."""
 
-    title: str
-    frame: pd.DataFrame
     rows: tuple[Cell, ...] = ()
     words: frozenset[str] = TEXTS
-
-    @property
-    def names(self) -> list[str]:
-        return [str(name) for name in self.frame.columns]
-
-    @property
-    def lines(self) -> list[list[str]]:
-        lines: list[list[str]] = self.frame.to_numpy().tolist()
-        return lines
 
 
 def sheets(filled: Filled) -> list[Sheet]:
