@@ -3,8 +3,7 @@
 #   TORCH_INDEX  an additional package index to take torch from, e.g. PyTorch's own with CPU builds
 
 PYTHON ?= python3
-# --no-compile: Python compiles what is imported when it is, a tenth of what is installed, and saves it then
-PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 export RUFF_OUTPUT_FORMAT ?= concise
 
 .PHONY: demo demo-slurm slurm-packages test tests check fast docs clean

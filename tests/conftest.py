@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import suite.cli  # noqa: F401  (registers the commands)
+from suite import stop
 from suite.cli.app import err, main, out
 from suite.config import Trial
 from suite.ledger import Ledger
@@ -23,6 +24,13 @@ SHORT = {
     "holdout": 64,
     "runtime": {"log_steps": 2},
 }
+
+
+@pytest.fixture(autouse=True)
+def forget_stops() -> Iterator[None]:
+    """A request to stop is the process's, and would end the trials of all later tests."""
+    yield
+    stop.clear()
 
 
 @pytest.fixture

@@ -218,7 +218,6 @@ def test_a_stop_file_stops_a_trial_which_saves(
     file = tmp_path / "stop"
     monkeypatch.setenv(pack.STOP_FILE, str(file))
     monkeypatch.setattr(pack, "WATCH", 0.01)
-    pack._watch_for_stop.cache_clear()
     trial = make_trial({"name": "slq", "bits": 3}, retrain={"epochs": 200, "batch_size": 128})
     said: list[str] = []
     runner = threading.Thread(target=lambda: said.append(pack._run(trial, ledger, Path("data"))))
@@ -236,7 +235,6 @@ def test_a_stop_file_stops_a_trial_which_saves(
         assert len(work.attempts()) == attempts, "nothing is begun any more"
     finally:
         stop.clear()
-        pack._watch_for_stop.cache_clear()
 
 
 def test_a_profile_that_ray_can_do_nothing_with_is_refused() -> None:

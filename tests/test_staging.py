@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,13 +27,6 @@ SECONDS = 60
 NAMES = [name for name in DATASETS if name != "digits"]
 
 Say = Callable[[str], object]
-
-
-@pytest.fixture(autouse=True)
-def _no_stop() -> Iterator[None]:
-    stop.clear()
-    yield
-    stop.clear()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,6 @@ from suite.trial import run_trial
 from tests.contract.test_methods import outcome
 
 METHOD = {"name": "slq", "bits": 3}
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    yield
-    stop.clear()
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, kind: str, number: int, **fields: Any) -> None:

@@ -165,7 +165,7 @@ def test_biases_and_batch_norm_move_unless_frozen(
     options: dict[str, Any], make_trial: Callable[..., Trial], ledger: Ledger
 ) -> None:
     method = {"name": "slq", "bits": 2, "partition": "magnitude", **options}
-    trial = make_trial(method, network="resnet20", baseline={"epochs": 0}, retrain={"epochs": 0.5, "batch_size": 128})
+    trial = make_trial(method, network="resnet8", baseline={"epochs": 0}, retrain={"epochs": 0.1, "batch_size": 64})
     names = moved(trial, ledger)
     is_norm = {name for name in names if "bn" in name and name.endswith(("weight", "bias"))}
     assert bool(is_norm) == options.get("train_batchnorm", True)
@@ -195,11 +195,21 @@ def test_a_diverging_training_says_so(make_trial: Callable[..., Trial], ledger: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"precision": "bfloat16"}, {"channels_last": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {
+            "precision": "bfloat16",
+            "network": "lenet5",
+        },  # a processor without bfloat16 takes minutes for a residual network
+        {"channels_last": True, "network": "resnet8"},
+    ],
+)
 def test_precision_and_layout_train_and_resume_alike(
     options: dict[str, Any], make_trial: Callable[..., Trial], tmp_path: Path
 ) -> None:
-    settings = {"network": "resnet20", "baseline": {"epochs": 0.5, "batch_size": 128}, **options}
+    few = {"epochs": 0.05, "batch_size": 16}
+    settings = {"baseline": few, "retrain": few, **options}
     trial = make_trial({"name": "slq", "bits": 2, "partition": "magnitude"}, **settings)
     models = []
     for name in ("one", "two"):

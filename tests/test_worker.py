@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -18,12 +18,6 @@ from suite.ledger import Ledger, State
 
 MakeTrial = Callable[..., Trial]
 METHOD = {"name": "kmeans", "bits": 3}
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    yield
-    stop.clear()
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +89,10 @@ def _run(trial: Trial, ledger: Ledger, data_root: Path) -> str:
     """Run a trial and return what went wrong."""
     from suite.trial import run_trial
 
-    _watch_for_stop()
     try:
-        _look_for_stop()
-        stop.check()
-        run_trial(trial, ledger, Path(os.environ.get(NODE_DATA, data_root)))
+        with _watching_for_stop():
+            stop.check()
+            run_trial(trial, ledger, Path(os.environ.get(NODE_DATA, data_root)))
     except stop.Stopped as reason:
         return f"stopped: {reason}"
     except Exception as error:
@@ -124,17 +122,23 @@ def _run_judged(trial: Trial, ledger: Ledger, data_root: Path, early: Early) -> 
     return said[0] if said else "its thread ended without a word"
 
 
-@cache
-def _watch_for_stop() -> None:
-    """Have a thread of this process turn the stop file into a request to stop."""
-    if STOP_FILE in os.environ:
-        threading.Thread(target=_keep_looking_for_stop, name="watch for stop", daemon=True).start()
+@contextmanager
+def _watching_for_stop() -> Iterator[None]:
+    """Turn the stop file into a request to stop: now, and from a thread until the end."""
+    over = threading.Event()
 
+    def watch() -> None:
+        while not over.wait(WATCH):
+            _look_for_stop()
 
-def _keep_looking_for_stop() -> None:
-    while True:  # a request may be cleared, when a trial was stopped for its own sake
-        time.sleep(WATCH)
-        _look_for_stop()
+    _look_for_stop()
+    watcher = threading.Thread(target=watch, name="watch for stop", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _look_for_stop() -> None:
