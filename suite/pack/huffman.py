@@ -111,9 +111,9 @@ def _unpack_lengths(reader: Reader, kind: int, alphabet: int) -> Lengths:
     else:
         width = kind - 1
         lengths = unpack(reader.take((alphabet * width + 7) // 8), width, alphabet).clip(max=255).astype(np.uint8)
-    used = lengths[lengths > 0].astype(np.uint64)
-    whole = np.uint64(1 << LONGEST)
-    if not len(used) or used.max() > LONGEST or (whole >> used).sum() != whole:
+    counts = np.bincount(lengths[lengths > 0], minlength=1).tolist()  # Python's integers, which do not wrap around
+    words = sum(count << (LONGEST - length) for length, count in enumerate(counts) if length <= LONGEST)
+    if len(counts) > LONGEST + 1 or words != 1 << LONGEST:
         raise PackError("a table of Huffman code lengths is no complete prefix code")
     return lengths
 

@@ -14,6 +14,7 @@ import numpy as np
 from suite.pack.bits import ANY, Symbols
 from suite.pack.deflate import deflate, inflate
 from suite.pack.errors import PackError
+from suite.pack.header import Data
 
 _BZ2_START = b"BZh91AY&SY"  # format, level 9, mark of a block: every file but an empty one begins so
 _LZMA = {"id": lzma.FILTER_LZMA1, "dict_size": 2**23, "lc": 0, "lp": 0, "pb": 0}
@@ -30,8 +31,10 @@ class _OfBytes(ABC):
     def encode(self, symbols: Symbols, alphabet: int, row: int = 0) -> bytes:
         if not len(symbols):
             return b""
-        planes = [(symbols >> np.uint32(8 * i)).astype(np.uint8).tobytes() for i in range(_planes(alphabet))]
-        return self.shrink(b"".join(planes))
+        planes = np.empty((_planes(alphabet), len(symbols)), dtype=np.uint8)
+        for i, plane in enumerate(planes):
+            np.right_shift(symbols, np.uint32(8 * i), out=plane, casting="unsafe")  # no wide copy of them all
+        return self.shrink(planes.data.cast("B"))
 
     def decode(self, data: bytes, alphabet: int, count: int, row: int = 0) -> Symbols:
         planes = _planes(alphabet)
@@ -39,14 +42,15 @@ class _OfBytes(ABC):
         raw = self.grow(data, count * planes) if count else data
         if len(raw) != count * planes:
             raise PackError(f"{self.name} makes {len(raw)} bytes where {count * planes} are announced")
-        for i, plane in enumerate(np.frombuffer(raw, dtype=np.uint8).reshape(planes, count)):
-            symbols |= plane.astype(np.uint32) << np.uint32(8 * i)
+        for plane in np.frombuffer(raw, dtype=np.uint8).reshape(planes, count)[::-1]:
+            symbols <<= np.uint32(8)
+            symbols |= plane
         return symbols
 
     name: str
 
     @abstractmethod
-    def shrink(self, raw: bytes) -> bytes: ...
+    def shrink(self, raw: Data) -> bytes: ...
 
     @abstractmethod
     def grow(self, data: bytes, size: int) -> bytes:
@@ -62,7 +66,7 @@ class BurrowsWheeler(_OfBytes):
 
     name, largest = "bz2", ANY
 
-    def shrink(self, raw: bytes) -> bytes:
+    def shrink(self, raw: Data) -> bytes:
         return bz2.compress(raw, 9).removeprefix(_BZ2_START)
 
     def grow(self, data: bytes, size: int) -> bytes:
@@ -79,7 +83,7 @@ class Lzma(_OfBytes):
 
     name, largest = "lzma", ANY
 
-    def shrink(self, raw: bytes) -> bytes:
+    def shrink(self, raw: Data) -> bytes:
         search = {"preset": _FAST if len(raw) > _LONG else _THOROUGH}
         return lzma.compress(raw, lzma.FORMAT_RAW, filters=[{**_LZMA, **search}])
 
@@ -103,7 +107,7 @@ class Deflate(_OfBytes):
 
     name, largest = "deflate", ANY
 
-    def shrink(self, raw: bytes) -> bytes:
+    def shrink(self, raw: Data) -> bytes:
         return deflate(raw)
 
     def grow(self, data: bytes, size: int) -> bytes:
@@ -115,7 +119,7 @@ class Zstandard(_OfBytes):
 
     name, largest = "zstd", ANY
 
-    def shrink(self, raw: bytes) -> bytes:
+    def shrink(self, raw: Data) -> bytes:
         import zstandard  # late, as below: small networks need it not
 
         level = _ZSTD_FAST if len(raw) > _LONG else _ZSTD_THOROUGH

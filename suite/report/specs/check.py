@@ -10,10 +10,11 @@ from typing import Any, Literal
 from suite.data import DATASETS
 from suite.errors import UserError, choices
 from suite.nets import NETWORKS
+from suite.report.condition import WORDS
 from suite.report.reference import References
 from suite.report.specs.lines import Content, Line, Wanted
 from suite.report.specs.metrics import METRICS
-from suite.report.specs.settings import AVERAGED, METHODS, is_setting, names
+from suite.report.specs.settings import AVERAGED, METHODS, can_be, is_setting, names, values
 from suite.yaml_lines import Block, line_of
 
 Kind = Literal["rows", "columns", "cells"]
@@ -90,9 +91,12 @@ class Check:
         if name.rpartition(".")[2] == AVERAGED:
             return f"no condition can be on {name!r}: a cell is the mean over all seeds"
         if not is_setting(name, of):
-            return f"{name!r} is no setting of {of or 'any method'}{choices(name, names(of)[0])}"
+            return f"{name!r} is no setting of {of or 'any method'}{choices(name, names(of))}"
         if name in self.known and not (isinstance(wanted, str) and wanted in self.known[name]):
             return f"unknown {name} {wanted!r}{choices(wanted, self.known[name])}"
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            if value not in WORDS and not can_be(name, value, of):
+                return f"{name!r} is never {value!r}{choices(value, values(name, of))}"
         return ""
 
     def _say(self, at: At, below: tuple[str, ...], wrong: At, complaint: str) -> None:
