@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:1"  # no MLflow: it is not what these tests are about
-PATIENCE = 240.0  # seconds for one command, on a machine that is busy with other things
+PATIENCE = 600.0  # seconds for one command, on a machine that is busy with other things
 MARK = "SLQ_TEST_MARK"  # all processes of a test carry it in their environment
 
 # A shell lets its background jobs ignore Ctrl-C, and so would all that a test run in the background starts.

@@ -27,10 +27,11 @@ from suite.launch.meeting import Head, Meeting
 from suite.launch.ray_slurm import RayPack, refuse_unfit
 from suite.launch.site import Site
 from suite.ledger import Ledger, State
+from tests.slurm.steps import Steps
 from tests.test_launch import wait_until
 
 HEAD = Head("127.0.0.1", 1, "secret")
-PATIENCE = 240.0
+PATIENCE = 600.0
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,8 @@ RayPack(**json.loads(sys.argv[1]))()
 class Allocation:
     """Two tasks as Slurm would start them, on this host."""
 
-    def __init__(self, folder: Path, trials: list[Trial]) -> None:
+    def __init__(self, folder: Path, trials: list[Trial], environment: dict[str, str]) -> None:
+        self.environment = environment
         self.ledger = Ledger(folder / "runs", "x")
         self.submission = self.ledger.path / "submissions" / "token"
         self.submission.mkdir(parents=True)
@@ -280,7 +282,7 @@ class Allocation:
         return [
             subprocess.Popen(
                 [sys.executable, "-c", TASK, told],
-                env={**os.environ, **slurm, "SLURM_PROCID": str(rank)},
+                env={**os.environ, **self.environment, **slurm, "SLURM_PROCID": str(rank)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -306,12 +308,13 @@ def test_two_tasks_pack_trials_are_warned_and_go_on(
     """The whole of it without Slurm: two nodes on this host."""
     from suite.trial import run_trial
 
-    runtime = {"log_steps": 2, "checkpoint_seconds": 0.2}
+    runtime = {"log_steps": 2, "checkpoint_seconds": 0.001}
     trials = [
-        make_trial({"name": "slq", "bits": 3}, seed=seed, retrain={"epochs": 15, "batch_size": 128}, runtime=runtime)
+        make_trial({"name": "slq", "bits": 3}, seed=seed, retrain={"epochs": 4, "batch_size": 128}, runtime=runtime)
         for seed in range(2)
     ]
-    allocation = Allocation(tmp_path, trials)
+    steps = Steps(tmp_path / "steps", held=40)
+    allocation = Allocation(tmp_path, trials, steps.install())
     works = [allocation.ledger.trial(trial.id) for trial in trials]
     tasks = allocation.run()
     try:
@@ -325,6 +328,7 @@ def test_two_tasks_pack_trials_are_warned_and_go_on(
         ends = [work.attempts()[0].newest("end") for work in works]
         assert [end and end["outcome"] for end in ends] == ["interrupted"] * 2
 
+        steps.release()
         tasks = allocation.run(restarts=1)
         said = [task.communicate(timeout=PATIENCE)[0] for task in tasks]
         assert [task.returncode for task in tasks] == [0, 0], said

@@ -2,6 +2,9 @@
 
     python -m tests.pack.fuzz --seconds 600 --seed 1         as many as there is time for
     python -m tests.pack.fuzz --first 123456 --cases 1       one of them again
+    NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=/tmp/checked python -m tests.pack.fuzz --compiled
+
+The last has compiled loops, which are for long streams, read the short ones, too, and check every index, which is dear.
 
 Where it starts: small files of all coders, layouts and kinds of tensors. What it does to them: bits flipped, bytes changed, cut,
 repeated, moved between files, numbers made huge. In most cases all lengths and checksums fit again afterwards, so that what is
@@ -33,6 +36,7 @@ from types import FrameType
 import torch
 from torch import Tensor
 
+from suite.pack import bits, huffman
 from suite.pack.coders import CODERS
 from suite.pack.compressed import CompressedWeight
 from suite.pack.container import packed, unpacked
@@ -300,8 +304,11 @@ def main() -> None:
     options.add_argument("--first", type=int, default=0, help="number of the first file")
     options.add_argument("--cases", type=int, default=sys.maxsize, help="how many files")
     options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--compiled", action="store_true", help="short streams, too, are read by the compiled loops")
     options.add_argument("--kept", type=Path, default=Path("fuzz-failures"), help="folder for files that fail")
     given = options.parse_args()
+    if given.compiled:
+        bits.FAST = huffman.FAST = 0
     sys.exit(run(given.seed, given.first, given.cases, given.seconds, given.kept))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -15,9 +16,11 @@ from tests.pack import fuzz
 CASES = 3000
 
 
-def test_changed_files_end_in_an_error_or_in_tensors(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.pack.fuzz", "--cases", str(CASES), "--seconds", "300", "--kept", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("loops", [[], ["--compiled"]])
+def test_changed_files_end_in_an_error_or_in_tensors(tmp_path: Path, loops: list[str]) -> None:
+    command = [sys.executable, "-m", "tests.pack.fuzz", *loops, "--cases", str(CASES), "--seconds", "300"]
+    checked = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
+    done = subprocess.run([*command, "--kept", tmp_path], capture_output=True, text=True, check=False, env=checked)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 failures; seed 0, cases 0 to " in done.stdout
     assert "read " in done.stdout  # the changes leave something to read, too

@@ -20,7 +20,7 @@ defaults:
 """
 FOUR = DEFAULTS + "grid:\n  - {method: [{name: slq, bits: 3, partition: magnitude}], seed: [0, 1, 2, 3]}\n"
 SLOW = 0.5  # seconds a step: a trial of FOUR then trains for 9 seconds, its baseline for 5
-PATIENCE = 240  # seconds; on two processors that do other things, Ray on four nodes takes a minute to start
+PATIENCE = 600  # seconds; on two slow processors that do other things, Ray on four nodes takes minutes to start
 
 
 def start_slowly(folder: Path, cluster: DevCluster) -> ClusterSweep:
