@@ -75,7 +75,7 @@ class Energy:
             device: on which the attempt computes. A GPU's counter is read only if it is used.
         """
         self._file, self._began = folder / FILE, time.time()
-        found = [*packages(POWERCAP), *(card(device) if device.type == "cuda" else ())]
+        found = [*packages(POWERCAP), *card(device)]
         self._counters = [counter for counter in found if counter.joules() is not None]
         self.record()  # an attempt that is killed before its first checkpoint is readable, too
 
@@ -106,26 +106,42 @@ def _microjoules(file: Path) -> float:
     return int(file.read_text()) / 1e6
 
 
+@dataclass(frozen=True)
+class Card:
+    """A GPU as NVML knows it, by its library and its handle there; `uuid` is "GPU-..."."""
+
+    nvml: Any
+    handle: Any
+    uuid: str
+
+    def read(self, what: str) -> Any:
+        """The answer of `nvmlDeviceGet<what>`. Raises OSError if the card or its driver has none."""
+        try:
+            return getattr(self.nvml, f"nvmlDeviceGet{what}")(self.handle)
+        except self.nvml.NVMLError as error:
+            raise OSError(str(error)) from error
+
+
 def card(device: torch.device) -> Iterator[Counter]:
-    """The GPU behind a CUDA device; none if the driver does not say."""
+    """The counter of the GPU behind a CUDA device; none if the driver does not say."""
+    if found := find_card(device):
+        yield Counter(f"gpu:{found.uuid}", lambda: float(found.read("TotalEnergyConsumption")) / 1e3)
+
+
+def find_card(device: torch.device) -> Card | None:
+    """The GPU that is used; None if the driver does not say, or the device is no CUDA device."""
+    if device.type != "cuda":
+        return None
     try:
         import pynvml  # type: ignore[import-untyped]
     except ImportError:
-        return
+        return None
     try:
         pynvml.nvmlInit()
         handle = _handle(pynvml, device)
-        identity = _text(pynvml.nvmlDeviceGetUUID(handle))
+        return Card(pynvml, handle, _text(pynvml.nvmlDeviceGetUUID(handle)))
     except (pynvml.NVMLError, LookupError, AttributeError):  # no driver, no such device, an old torch without UUIDs
-        return
-
-    def read() -> float:
-        try:
-            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
-        except pynvml.NVMLError as error:
-            raise OSError(str(error)) from error
-
-    yield Counter(f"gpu:{identity}", read)
+        return None
 
 
 def _handle(nvml: Any, device: torch.device) -> Any:

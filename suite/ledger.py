@@ -2,7 +2,8 @@
 
     <root>/<sweep>/plan.json
     <root>/<sweep>/trials/<trial id>/config.json
-                                    /attempts/<n>/{claim.json, events.jsonl, provenance.json, energy.json, log.txt}
+                                    /attempts/<n>/{claim.json, events.jsonl, provenance.json, energy.json, system.jsonl,
+                                                   log.txt}
                                     /checkpoint.pt      last good state
                                     /model.slq          the quantized network (of a baseline: model.safetensors)
                                     /result.json        written once, last

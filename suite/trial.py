@@ -22,6 +22,7 @@ from suite.pack.store import load_network, save_network, verify
 from suite.pruning import obtain_start
 from suite.quant.layer import Layer, frozen_fraction
 from suite.session import Session
+from suite.system import sampled
 
 
 def run_trial(trial: Trial, ledger: Ledger, data_root: Path) -> bool:
@@ -57,8 +58,9 @@ def _carry_out(trial: Trial, ledger: Ledger, data_root: Path, attempt: OpenAttem
         pruned=trial.prune is not None,
     )
     _refuse_not_finite(session.layers)
-    _stages(session)
-    metrics = session.evaluate()
+    with sampled(attempt.path, session.compute.device):
+        _stages(session)
+        metrics = session.evaluate()
     attempt.emit("final", step=session.position.step, **asdict(metrics))
     _pack(session, attempt.work)
     return {

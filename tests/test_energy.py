@@ -23,6 +23,7 @@ from suite.report.energy import joules
 from suite.report.frame import tidy
 from suite.report.web.energy import counted_once
 from suite.report.web.energy import energy as sentence
+from suite.system import sampled, samples
 from suite.trial import run_trial
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -168,6 +169,15 @@ class Nvml(SimpleNamespace):
             raise NVMLError("Not Supported")
         return int(self.counters[handle])
 
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:  # noqa: N802
+        raise NVMLError("Not Supported")  # as where a card is cut into slices
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(used={"GPU-aa": 1_000, "GPU-bb": 2_000}[handle])
+
+    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:  # noqa: N802
+        return {"GPU-aa": 100_000, "GPU-bb": 250_500}[handle]
+
 
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Nvml:
@@ -228,6 +238,25 @@ def test_without_the_library_and_on_a_processor_no_card_is_read(
     monkeypatch.setitem(sys.modules, "pynvml", None)
     Energy(tmp_path, CUDA).record()
     assert not (tmp_path / FILE).exists()
+
+
+def test_samples_have_what_the_card_that_is_used_tells(nvml: Nvml, tmp_path: Path) -> None:
+    with sampled(tmp_path, CUDA):
+        pass
+    (sample,) = samples(tmp_path)
+    assert {"gpu_memory_bytes": 2_000, "gpu_watts": 250.5}.items() <= sample.items()
+    assert "gpu_percent" not in sample
+
+
+@pytest.mark.parametrize("spoil", [no_driver, no_card])
+def test_samples_without_a_card_have_the_process_alone(
+    nvml: Nvml, tmp_path: Path, spoil: Callable[[Nvml], None]
+) -> None:
+    spoil(nvml)
+    with sampled(tmp_path, CUDA):
+        pass
+    (sample,) = samples(tmp_path)
+    assert sample.keys() == {"t", "cpu_percent", "memory_bytes"}
 
 
 # In the ledger and in the report

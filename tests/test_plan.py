@@ -198,6 +198,20 @@ def test_the_written_plan_names_every_trial(ledger: Ledger, make_trial: MakeTria
     assert [(each["id"], each["config"]) for each in written["trials"]] == [(t.id, t.config()) for t in trials]
 
 
+def test_the_same_plan_is_written_once(ledger: Ledger, make_trial: MakeTrial) -> None:
+    """Tables and figures that are older than it are not given to MLflow."""
+    first, second = make_trial(SLQ), make_trial(SLQ, seed=1)
+    file = ledger.path / "plan.json"
+    write_plan(sweep_of(first), ledger)
+    for plan, changes in [((first,), False), ((first, second), True), ((first, second), False)]:
+        before = file.stat().st_ino
+        write_plan(sweep_of(*plan), ledger)
+        assert (file.stat().st_ino != before) == changes
+    file.write_text("[")
+    write_plan(sweep_of(first), ledger)
+    assert [trial["id"] for trial in json.loads(file.read_text())["trials"]] == [first.id]
+
+
 # Looking changes nothing
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from suite.cli.app import (
     SweepFile,
     TrackingUri,
     check_folder,
+    err,
     open_sweep,
     out,
     usual,
@@ -58,23 +60,31 @@ def sync(
 def ui(
     sweep_file: SweepFile,
     root: Root = RUNS,
-    port: Annotated[int | None, typer.Option(help="Port on the loopback address; default: a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on the loopback address; default: a free one.")
+    ] = None,
 ) -> None:
     """Bring MLflow up to the ledger and serve its UI until Ctrl-C."""
-    from suite.track import default_uri, free_port, runs_page, serving
+    from suite.track import IncompleteError, TrackingError, default_uri, free_port, runs_page, serving
     from suite.track import sync as project
 
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the server has a session of its own, and would stay
         if signal.getsignal(ending) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(ending, signal.default_int_handler)
+    port = free_port(port or 0)
     sweep, ledger = open_sweep(sweep_file, root)
-    project(ledger, sweep.trials, default_uri(ledger.root), pages=_pages(sweep, ledger))
-    port = port or free_port()
+    try:
+        project(ledger, sweep.trials, default_uri(ledger.root), pages=_pages(sweep, ledger))
+    except IncompleteError as error:  # the other trials can be looked at
+        err.print(str(error), style="red", markup=False, soft_wrap=True)
     page, log = runs_page(ledger.root, sweep.name, port), ledger.root / "mlflow-ui.log"
     try:
-        with out.status("starting MLflow"), serving(ledger.root, port, log) as server:
+        with ExitStack() as stack:
+            with out.status("starting MLflow"):
+                server = stack.enter_context(serving(ledger.root, port, log))
             out.print(f"{page}\nCtrl-C ends it; its log: {log}", soft_wrap=True)
-            raise typer.Exit(server.wait())
+            server.wait()
+            raise TrackingError(f"MLflow's server ended by itself, see {log}")
     except KeyboardInterrupt:
         out.print("ended")
 

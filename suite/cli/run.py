@@ -107,7 +107,8 @@ def run(
         last, errors = run_local(sweep, ledger, data_root, Workers.of_machine(workers, gpus))
     if tracking.problem:
         err.print(
-            f"MLflow was not updated: {tracking.problem}\nall results are in the ledger; later: slq sync {sweep_file}",
+            f"{tracking.problem}\nall results are in the ledger; when that is mended: slq sync {sweep_file}",
+            markup=False,
             soft_wrap=True,
         )
     print_tables(sweep, ledger, tables_folder)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from suite.config import Trial, dotted
-from suite.files import write_json
+from suite.files import read_json, write_json
 from suite.ledger import SCHEMA, Ledger, State, Work
 from suite.sweep import Sweep
 
@@ -162,7 +164,17 @@ def _measured(entries: Iterable[Entry]) -> dict[tuple[Any, ...], list[float]]:
 
 
 def write_plan(sweep: Sweep, ledger: Ledger) -> None:
-    """Record which trials the sweep has, for readers that have the ledger only."""
+    """Record which trials the sweep has, for readers that have the ledger only. The same plan again leaves the file as it is."""
     ledger.path.mkdir(parents=True, exist_ok=True)
     trials = [{"id": trial.id, "label": trial.label, "config": trial.config()} for trial in sweep.trials]
-    write_json(ledger.path / "plan.json", {"schema": SCHEMA, "sweep": sweep.name, "trials": trials})
+    plan, file = {"schema": SCHEMA, "sweep": sweep.name, "trials": trials}, ledger.path / "plan.json"
+    if _recorded(file) != json.loads(json.dumps(plan)):  # tuples are lists in a file
+        write_json(file, plan)
+
+
+def _recorded(file: Path) -> Any:
+    """What an earlier plan says; None if there is none, or it is damaged."""
+    try:
+        return read_json(file)
+    except ValueError:
+        return None

@@ -2,11 +2,12 @@
 
 from suite.track.background import follow, syncing
 from suite.track.names import PlannedTrial
-from suite.track.store import TrackingError, default_uri, shown
+from suite.track.store import IncompleteError, TrackingError, default_uri, shown
 from suite.track.ui import free_port, runs_page, serving
 from suite.track.writer import SyncReport, sync, sync_quietly
 
 __all__ = [
+    "IncompleteError",
     "PlannedTrial",
     "SyncReport",
     "TrackingError",

@@ -6,10 +6,11 @@ The same files always give the same projection, and new files only add points to
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from suite.history import recorded
 from suite.ledger import BASELINES, Attempt, Event, State, Work
 from suite.track.names import Named
 
-LAYOUT = 2  # of runs; raising it brings the runs that an older version wrote up to date
+LAYOUT = 3  # of runs; raising it brings the runs that an older version wrote up to date
 LONGEST_PARAM = 6_000  # characters, MLflow's limit
 
 TRIAL = "slq.trial"  # tag: the trial's id, by which its run is found
@@ -55,6 +56,15 @@ RESULT = {
 GIGABYTES = {
     "peak_memory_gb": "cost.peak_memory_bytes",
     "peak_gpu_memory_gb": "cost.peak_gpu_memory_bytes",
+}
+
+# System metric, named as MLflow's own ones are -> the field of a sample (see `suite.system`) and its unit.
+SYSTEM = {
+    "system/cpu_utilization_percentage": ("cpu_percent", 1),
+    "system/system_memory_usage_megabytes": ("memory_bytes", 1e6),
+    "system/gpu_0_utilization_percentage": ("gpu_percent", 1),
+    "system/gpu_0_memory_usage_megabytes": ("gpu_memory_bytes", 1e6),
+    "system/gpu_0_power_usage_watts": ("gpu_watts", 1),
 }
 
 # Tag to group and filter by -> where it stands in the configuration.
@@ -129,7 +139,11 @@ def project(work: Work, state: State, planned: Named | None) -> Projection:
         end=end,
         params=flatten(config),
         tags=tags | _origin(result or {}),
-        points=[*_series(chain(*events)), *_result_points(result or {}, end or 0)],
+        points=[
+            *_series(chain(*events)),
+            *_system_points(attempts, events),
+            *(_result_points(work, result, end or 0) if result else []),
+        ],
         inputs=list(_inputs(config, result or {})),
         artifacts=_artifacts(work) if result else [],
         model=_packed(work) if result else None,
@@ -145,9 +159,10 @@ def marks(work: Work, state: State) -> dict[str, str]:
     if state is State.DONE:
         content = f"{LAYOUT}\n".encode() + (work.path / "result.json").read_bytes()
         return {SEEN: str(state), COMPLETE: sha256(content).hexdigest()}
-    files = [attempt.path / "events.jsonl" for attempt in work.attempts()]
+    attempts = work.attempts()
+    files = [attempt.path / name for attempt in attempts for name in ("events.jsonl", "system.jsonl")]
     size = sum(file.stat().st_size for file in files if file.exists())
-    return {SEEN: f"{state}, {len(files)} attempts, {size} bytes, layout {LAYOUT}"}
+    return {SEEN: f"{state}, {len(attempts)} attempts, {size} bytes, layout {LAYOUT}"}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -211,13 +226,37 @@ def _series(events: Iterable[Event]) -> Iterator[Point]:
                 yield Point(key, float(value), step, _milliseconds(event["t"]))
 
 
-def _result_points(result: Mapping[str, Any], time: int) -> Iterator[Point]:
+def _system_points(attempts: Sequence[Attempt], events: Sequence[Sequence[Event]]) -> Iterator[Point]:
+    """Steps are the numbers of the samples over all attempts, as in MLflow.
+
+    What an owner recorded after it had lost the trial to the next attempt is left out: it would change the later numbers.
+    """
+    from suite.system import samples  # imports torch
+
+    numbers, begins = count(), [each[0]["t"] if each else math.inf for each in events]
+    for index, attempt in enumerate(attempts):
+        until = min(begins[index + 1 :], default=math.inf)
+        for sample in samples(attempt.path):
+            if sample["t"] <= until:
+                yield from _sample_points(sample, next(numbers))
+
+
+def _sample_points(sample: Mapping[str, float], step: int) -> Iterator[Point]:
+    for key, (field, unit) in SYSTEM.items():
+        if field in sample:
+            yield Point(key, sample[field] / unit, step, _milliseconds(sample["t"]))
+
+
+def _result_points(work: Work, result: Mapping[str, Any], time: int) -> Iterator[Point]:
+    from suite.report.energy import KINDS, joules  # imports torch and pandas
+
     values = {key: _dig(result, path) for key, path in RESULT.items()}
     if values["top1"] is not None:
         values["error"] = 1 - values["top1"]
     if values["top1"] is not None and values["baseline_top1"] is not None:
         values["delta_top1"] = values["top1"] - values["baseline_top1"]
     values |= {key: peak / 1e9 for key, path in GIGABYTES.items() if (peak := _dig(result, path))}  # 0 without a GPU
+    values |= {f"{kind}_joules": joules(work, kind) for kind in KINDS}
     return (Point(key, float(value), 0, time) for key, value in values.items() if value is not None)
 
 

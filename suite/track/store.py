@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from suite.files import write_atomic
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlartifacts"  # folder below the ledger's root
+MOST_SHOWN = 5  # damaged trials that are named
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -31,6 +33,17 @@ _files: dict[Path, list[int]] = {}  # inodes of the SQLite files that this proce
 
 class TrackingError(UserError):
     """MLflow is away or broken. Nothing is lost: the ledger has everything, and the next sync catches up."""
+
+
+class IncompleteError(UserError):
+    """MLflow is up to date but for some trials, whose files cannot be read."""
+
+    def __init__(self, problems: Sequence[UserError], done: str) -> None:
+        """`problems`: one for each of these trials; `done`: what was done about the others."""
+        shown = [str(problem) for problem in problems[:MOST_SHOWN]]
+        more = [f"and {len(problems) - MOST_SHOWN} more"] if len(problems) > MOST_SHOWN else []
+        head = f"MLflow lacks {len(problems)} of the trials, the others are up to date ({done}):"
+        super().__init__("\n  ".join([head, *shown, *more]))
 
 
 def default_uri(root: Path) -> str:

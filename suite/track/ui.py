@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from suite.errors import UserError
 from suite.track.store import ARTIFACTS, ENVIRONMENT, TrackingError, connect, default_uri
 
 _SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # with it a server takes three times the memory
@@ -76,8 +77,17 @@ def runs_page(root: Path, sweep: str, port: int) -> str:
     return f"http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on, at this moment."""
+def free_port(wanted: int = 0) -> int:
+    """The wanted port of the loopback address; 0: any that nobody listens on, at this moment.
+
+    Raises:
+        UserError: if the wanted one is in use, or for others than this user.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        if wanted:  # the connections that an earlier server had do not keep it in use
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise UserError(f"port {wanted} cannot be used: {error.strerror}; without --port a free one is") from None
         return int(probe.getsockname()[1])

@@ -17,7 +17,7 @@ from suite.track.bulk import Database, New, Seen, open_database
 from suite.track.names import Named, PlannedTrial, named
 from suite.track.pages import sync_pages
 from suite.track.projection import COMPLETE, ORPHAN, TRIAL, Input, Point, Projection, marks, project, run_name
-from suite.track.store import TrackingError, artifact_location, connect, explain
+from suite.track.store import IncompleteError, TrackingError, artifact_location, connect, explain
 
 LOCK = ".mlflow.lock"  # in the ledger's root: one database serves all sweeps of a root
 
@@ -65,7 +65,7 @@ def sync(
 
     `pages` are files of the whole sweep, its tables say: the artifacts of one more run. None: what is there stays.
     Waits up to `patience` seconds for another sync of the same root. Raises `TrackingError` if MLflow is away or broken,
-    and `UserError` for a ledger that a newer version wrote; the ledger is never touched.
+    and `IncompleteError` if trials are damaged or a newer version wrote them, after all others; the ledger is never touched.
     """
     try:
         ledger.root.mkdir(parents=True, exist_ok=True)
@@ -80,12 +80,14 @@ def sync(
 
 
 def sync_quietly(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, *, patience: float = 60.0) -> str | None:
-    """`sync` for those whose work must not depend on MLflow: returns what went wrong, None if nothing did."""
+    """`sync` for those whose work must not depend on MLflow: returns a sentence on what went wrong, None if nothing did."""
     try:
         report = sync(ledger, planned, uri, patience=patience)
-    except UserError as error:
+    except IncompleteError as error:
         return str(error)
-    return str(report) if report.busy else None
+    except UserError as error:
+        return f"MLflow was not updated: {error}"
+    return f"MLflow was not updated: {report}" if report.busy else None
 
 
 def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, pages: Sequence[Path]) -> SyncReport:
@@ -96,20 +98,16 @@ def _sync(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, pages: Sequ
     runs = _by_trial(client, experiment, there)
     plan = named(planned)
     syncing = _Syncing(client, experiment, database)
-    damaged: list[UserError] = []
     for work in ledger.trials():
-        if (state := work.state()) is State.NEW:
-            continue
         try:
-            syncing.trial(work, state, plan.get(work.id), runs.get(work.id))
-        except UserError as error:  # its result cannot be read; the other trials' can
-            damaged.append(error)
+            syncing.trial(work, plan.get(work.id), runs.get(work.id))
+        except UserError as error:  # this trial cannot be read; the others can
+            syncing.failed.append(error)
     syncing.flush()
     sync_pages(client, experiment, there, pages)
-    if failed := [*damaged, *syncing.failed]:
-        raise failed[0]
-    created, updated, unchanged = (syncing.outcomes.count(outcome) for outcome in Outcome)
-    return SyncReport(created, updated, unchanged, syncing.points)
+    if syncing.failed:
+        raise IncompleteError(syncing.failed, str(syncing.report()))
+    return syncing.report()
 
 
 def _experiment(client: Any, name: str, location: str | None) -> str:
@@ -152,24 +150,29 @@ class _Syncing:
     outcomes: list[Outcome] = field(default_factory=list)
     points: int = 0
     waiting: list[New] = field(default_factory=list)
-    failed: list[OSError] = field(default_factory=list)  # of new runs that could not be written
+    failed: list[UserError] = field(default_factory=list)  # what keeps trials out
 
-    def trial(self, work: Work, state: State, planned: Named | None, seen: Seen | None) -> None:
-        mark = marks(work, state)  # before the files are read: what they grow in the meantime is left to the next sync
-        current = {**mark, ORPHAN: "false" if planned else "true"}
-        if seen and seen.name == run_name(work, planned) and current.items() <= seen.tags.items():
+    def report(self) -> SyncReport:
+        created, updated, unchanged = (self.outcomes.count(outcome) for outcome in Outcome)
+        return SyncReport(created, updated, unchanged, self.points)
+
+    def trial(self, work: Work, planned: Named | None, seen: Seen | None) -> None:
+        """Raises `UserError` if the trial's files cannot be read."""
+        found = _look(work, planned, seen)
+        if found is None:
+            return
+        if found.wanted is None:
             self.outcomes.append(Outcome.UNCHANGED)
             return
-        projection = project(work, state, planned)
         run = self.client.get_run(seen.id) if seen else None
-        if run and _is_of_another_time(run, projection, mark):
+        if run and _is_of_another_time(run, found.wanted, found.mark):
             _delete(self.client, self.experiment, run.info.run_id)
             run = None
         if run:
-            self.points += _write(self.client, run, projection, mark, known=True)
+            self.points += _write(self.client, run, found.wanted, found.mark, known=True)
             self.outcomes.append(Outcome.UPDATED)
         else:
-            self._create(projection, mark)
+            self._create(found.wanted, found.mark)
             self.outcomes.append(Outcome.CREATED)
 
     def _create(self, projection: Projection, mark: dict[str, str]) -> None:
@@ -183,7 +186,7 @@ class _Syncing:
             self.points += _write(self.client, run, projection, mark, known=False)
 
     def flush(self) -> None:
-        """Write what waits; what cannot be written, since its files cannot be copied, is kept out and its error remembered."""
+        """Write what waits; what cannot be written, since its files cannot be copied, is kept out and remembered."""
         waiting, self.waiting = self.waiting, []
         if not self.database or not waiting:
             return
@@ -191,10 +194,42 @@ class _Syncing:
             self.database.write(waiting)
         except OSError:
             for new in waiting:
-                try:
-                    self.database.write([new])
-                except OSError as error:
-                    self.failed.append(error)
+                self._write_alone(self.database, new)
+
+    def _write_alone(self, database: Database, new: New) -> None:
+        try:
+            database.write([new])
+        except OSError as error:
+            self.failed.append(UserError(f"the files of {new.wanted.tags[TRIAL]} cannot be copied: {error}"))
+            self.outcomes.remove(Outcome.CREATED)
+            self.points -= len(new.wanted.points)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """How far a trial has come, and its run as it should be: None if MLflow has just that."""
+
+    mark: dict[str, str]
+    wanted: Projection | None
+
+
+def _look(work: Work, planned: Named | None, seen: Seen | None) -> _Found | None:
+    """All that is read of a trial's files; None for a trial that nobody has begun. Raises `UserError` if they cannot be read."""
+    from suite.report.frame import DAMAGED  # imports pandas
+
+    try:
+        state = work.state()
+        if state is State.NEW:
+            return None
+        mark = marks(work, state)  # before the files are read: what they grow in the meantime is left to the next sync
+        current = {**mark, ORPHAN: "false" if planned else "true"}
+        if seen and seen.name == run_name(work, planned) and current.items() <= seen.tags.items():
+            return _Found(mark, None)
+        return _Found(mark, project(work, state, planned))
+    except UserError:  # it has words of its own
+        raise
+    except DAMAGED as error:
+        raise UserError(f"{work.path} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _can_be_complete(projection: Projection) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from suite.ledger import Ledger
-from suite.track import SyncReport, TrackingError, bulk, default_uri, store, sync, writer
+from suite.track import IncompleteError, SyncReport, bulk, default_uri, store, sync, writer
 from suite.track.projection import Point
 from tests.track.trials import Client, client_of, dump, everything, planned, reset_database, run, runs_of
 
@@ -70,11 +70,11 @@ def test_runs_that_are_broken_off_leave_nothing(ledger: Ledger, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(bulk, "_latest", broken)
-        with pytest.raises(TrackingError, match="lost"):
+        with pytest.raises(IncompleteError, match="lost"):
             sync(ledger, plan, uri)
     assert runs_of(ledger) == []
     assert {path for path in ledger.root.rglob("*") if "mlartifacts" in path.parts and path.is_file()} == before
-    assert sync(ledger, plan, uri) == SyncReport(created=6, points=164)
+    assert sync(ledger, plan, uri) == SyncReport(created=6, points=164 + 5 * 3)
 
 
 def test_sweeps_of_several_transactions_are_written_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.track import (
+    IncompleteError,
     SyncReport,
     TrackingError,
     background,
@@ -26,6 +26,7 @@ from suite.track import (
     follow,
     free_port,
     projection,
+    store,
     sync,
     sync_quietly,
     writer,
@@ -57,6 +58,7 @@ from tests.track.trials import (
     run_on,
     run_resumed,
     runs_of,
+    sample,
     series,
     train,
 )
@@ -203,6 +205,68 @@ def test_a_resumed_attempt_gives_no_point_twice(ledger: Ledger) -> None:
     times = [m.timestamp for m in client_of(ledger).get_metric_history(found.info.run_id, "train.loss")]
     first = ledger.trial("a").attempts()[0].events()
     assert times[4] == round(next(e["t"] for e in first if e.get("step") == 5) * 1000)  # the first one counts
+
+
+def test_system_metrics_are_numbered_over_all_attempts(ledger: Ledger) -> None:
+    trial = planned("a")
+    run_resumed(ledger, trial)
+    with (ledger.trial("a").path / "attempts/2/system.jsonl").open("a") as lines:
+        lines.write('{"t": 17000000')  # a kill cut it
+    sync(ledger, [trial], default_uri(ledger.root))
+    found = run_of(ledger, trial)
+    assert series(ledger, found, "system/cpu_utilization_percentage") == [(0, 90), (1, 110), (2, 100)]
+    assert series(ledger, found, "system/system_memory_usage_megabytes") == [(0, 900), (1, 1100), (2, 1000)]
+    assert series(ledger, found, "system/gpu_0_utilization_percentage") == [(step, 97) for step in range(3)]
+    assert series(ledger, found, "system/gpu_0_memory_usage_megabytes") == [(step, 2000) for step in range(3)]
+    assert series(ledger, found, "system/gpu_0_power_usage_watts") == [(step, 300.5) for step in range(3)]
+    points = client_of(ledger).get_metric_history(found.info.run_id, "system/gpu_0_power_usage_watts")
+    assert found.info.start_time <= points[0].timestamp <= points[2].timestamp <= found.info.end_time
+
+
+def test_new_samples_alone_bring_a_run_up_to_date(ledger: Ledger) -> None:
+    trial, uri, attempt = planned("a"), default_uri(ledger.root), begin(ledger, planned("a"))
+    attempt.emit("start", attempt=1)
+    sample(attempt, 90)
+    sync(ledger, [trial], uri)
+    sample(attempt, 80)
+    assert sync(ledger, [trial], uri) == SyncReport(updated=1, points=5)
+    assert series(ledger, run_of(ledger, trial), "system/cpu_utilization_percentage") == [(0, 90), (1, 80)]
+
+
+def test_an_owner_that_comes_back_too_late_adds_no_samples(ledger: Ledger, initialised: Path) -> None:
+    """Else the numbers of the later ones would change, and MLflow keeps those it has."""
+    trial, uri = planned("a"), default_uri(ledger.root)
+    superseded = begin(ledger, trial)
+    superseded.emit("start", attempt=1)
+    sample(superseded, 90)
+    kill(superseded)
+    with begin(ledger, trial).running() as attempt:
+        sample(attempt, 100)
+        sync(ledger, [trial], uri)
+        time.sleep(0.002)
+        sample(superseded, 10)
+        sample(attempt, 110)
+        finish(attempt)
+    sync(ledger, [trial], uri)
+    wanted = [(0, 90), (1, 100), (2, 110)]
+    assert series(ledger, run_of(ledger, trial), "system/cpu_utilization_percentage") == wanted
+    grown = dump(ledger)
+    reset_database(ledger, initialised)
+    sync(ledger, [trial], uri)
+    assert dump(ledger) == grown
+
+
+def test_energy_is_a_metric_where_all_attempts_know_it(ledger: Ledger) -> None:
+    trial, used = planned("a"), {"schema": 1, "began": 0.0, "until": 9.0}
+    run_resumed(ledger, trial)
+    for attempt, joules in zip(
+        ledger.trial("a").attempts(), [{"gpu:GPU-a": 3.5}, {"gpu:GPU-b": 4.0, "cpu:package-0": 1.0}], strict=True
+    ):
+        (attempt.path / "energy.json").write_text(json.dumps({**used, "joules": joules}))
+    sync(ledger, [trial], default_uri(ledger.root))
+    found = run_of(ledger, trial)
+    assert series(ledger, found, "gpu_joules") == [(0, 7.5)]
+    assert "cpu_joules" not in found.data.metrics
 
 
 def test_the_final_evaluation_ends_the_curve(ledger: Ledger) -> None:
@@ -527,14 +591,63 @@ def test_settings_become_dotted_texts() -> None:
     assert flat == {"a.b.c": "1.5", "a.d": "null", "e": "text", "f": "true", "g": '[1, "x"]', "h": "{}"}
 
 
-def test_a_damaged_trial_keeps_no_other_out(ledger: Ledger) -> None:
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("result.json", "{"),
+        ("result.json", '{"schema": 999}'),
+        ("config.json", "["),
+        ("config.json", "[1]"),
+        ("attempts/1/provenance.json", "["),
+        ("attempts/1/events.jsonl", '{"event": "start"}\n'),
+    ],
+)
+def test_a_damaged_trial_keeps_no_other_out(ledger: Ledger, file: str, content: str) -> None:
     first, second, third = planned("a"), planned("b"), planned("c")
     for trial in (first, second, third):
         run(ledger, trial)
-    (ledger.trial(second.id).path / "result.json").write_text("{")
-    with pytest.raises(UserError, match=second.id):
-        sync(ledger, [first, second, third], default_uri(ledger.root))
+    (ledger.trial(second.id).path / file).write_text(content)
+    uri = default_uri(ledger.root)
+    for done in ("2 runs created", "2 unchanged"):
+        with pytest.raises(IncompleteError, match="lacks 1 of the trials") as caught:
+            sync(ledger, [first, second, third], uri)
+        assert str(ledger.trial(second.id).path) in str(caught.value)
+        assert "mlflow.db" not in str(caught.value), "which is not to be deleted"
+        assert done in str(caught.value)
     assert {found.data.tags["slq.trial"] for found in runs_of(ledger)} == {first.id, third.id}
+    assert "not updated" not in (sync_quietly(ledger, [first, second, third], uri) or "")
+
+
+def test_of_many_damaged_trials_some_are_named_and_all_counted(ledger: Ledger) -> None:
+    trials = [planned(f"t{number}", number) for number in range(8)]
+    for trial in trials:
+        run(ledger, trial)
+    for trial in trials[:7]:
+        (ledger.trial(trial.id).path / "config.json").write_text("[")
+    with pytest.raises(IncompleteError, match="lacks 7 of the trials") as caught:
+        sync(ledger, trials, default_uri(ledger.root))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 1 + store.MOST_SHOWN + 1
+    assert lines[-1].strip() == "and 2 more"
+
+
+def test_a_trial_whose_files_cannot_be_copied_keeps_no_other_out(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = planned("a"), planned("b")
+    for trial in (first, second):
+        run(ledger, trial)
+    copy = shutil.copyfile
+
+    def refuse(source: Path, target: Path) -> None:
+        if ledger.trial(second.id).path in source.parents:
+            raise PermissionError(13, "Permission denied", str(source))
+        copy(source, target)
+
+    monkeypatch.setattr("suite.track.bulk.shutil.copyfile", refuse)
+    with pytest.raises(IncompleteError, match=r"1 runs created.*\n.*b cannot be copied.*Permission denied"):
+        sync(ledger, [first, second], default_uri(ledger.root))
+    assert [found.data.tags["slq.trial"] for found in runs_of(ledger)] == [first.id]
 
 
 @pytest.mark.parametrize("rest", ["ada:secret@host/db", "host/db?user=ada&password=secret", "ada:se@cret@host/db?a=b"])

@@ -17,7 +17,7 @@ import pytest
 
 from suite.ledger import Ledger
 from suite.sweep import load_sweep
-from tests.track.trials import begin, finish, fresh, runs_of, train
+from tests.track.trials import begin, finish, fresh, runs_of, sample, train
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
@@ -57,6 +57,7 @@ def started(folder: Path, initialised: Path) -> Served:
         attempt = begin(ledger, trial)
         with attempt.running():
             train(attempt, 1, 12)
+            sample(attempt, 90, 110)
             finish(attempt, top1=0.9 + number / 100)
     # A shell that runs the tests in the background has them, and so us, ignore Ctrl-C.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from suite.cli import main; main()"
@@ -133,3 +134,11 @@ def test_the_page_of_a_run_shows_its_inputs_and_tags(served: Served, look: Look)
     (run,) = [run for run in runs_of(served.ledger) if run.info.run_name == NAMES[2]]
     address = f"{served.address.partition('/runs?')[0]}/runs/{run.info.run_id}"
     look(address, NAMES[2], "digits (da7ada7ada)", "configuration", "SLQ 3b loss lenet5 digits")
+
+
+def test_system_metrics_have_a_tab_of_their_own(served: Served, look: Look) -> None:
+    (run,) = [run for run in runs_of(served.ledger) if run.info.run_name == NAMES[2]]
+    address = f"{served.address.partition('/runs?')[0]}/runs/{run.info.run_id}"
+    wanted = ["cpu_utilization_percentage", "gpu_0_power_usage_watts", "js-plotly-plot"]
+    assert "delta_top1" not in look(f"{address}/system-metrics", NAMES[2], *wanted)
+    assert wanted[0] not in look(f"{address}/model-metrics", NAMES[2], "delta_top1", "js-plotly-plot")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -63,6 +65,15 @@ def train(attempt: OpenAttempt, first: int, last: int) -> None:
             )
 
 
+def sample(attempt: OpenAttempt, *percents: float) -> None:
+    """Samples as of a machine with a GPU, with so many percent of one processor."""
+    with (attempt.path / "system.jsonl").open("a") as lines:
+        for percent in percents:
+            process = {"t": round(time.time(), 3), "cpu_percent": percent, "memory_bytes": 10_000_000 * percent}
+            gpu = {"gpu_percent": 97, "gpu_memory_bytes": 2e9, "gpu_watts": 300.5}
+            lines.write(json.dumps(process | gpu) + "\n")
+
+
 def finish(attempt: OpenAttempt, top1: float = 0.95) -> None:
     """With a pruned start, and a file that only looks like a packed network."""
     attempt.emit("final", step=STEPS, loss=0.5, top1=top1, top5=1.0)
@@ -103,10 +114,12 @@ def run_resumed(ledger: Ledger, trial: PlannedTrial) -> None:
     attempt = begin(ledger, trial, dirty=True)
     attempt.emit("start", attempt=1)
     train(attempt, 1, 7)
+    sample(attempt, 90, 110)
     kill(attempt)
     attempt = begin(ledger, trial)
     with attempt.running():
         train(attempt, 5, STEPS)
+        sample(attempt, 100)
         finish(attempt)
 
 
