@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from suite.report.figures import frozen, sensitivity
 from suite.report.figures.breakdown import PARTS
-from suite.report.figures.style import LOOKS
+from suite.report.figures.style import LOOKS, UNKNOWN
 from suite.report.figures.variants import FILLS, SIZES, _mark, marks, variants
 from suite.report.web.plot import SIGNS, SYMBOLS
 
@@ -68,8 +68,9 @@ def test_the_simulation_knows_what_is_known() -> None:
 
 
 def test_any_two_methods_are_told_apart_by_every_eye() -> None:
-    for one, other in itertools.combinations(LOOKS, 2):
-        first, second = LOOKS[one], LOOKS[other]
+    looks = {**LOOKS, "any without a look": UNKNOWN}
+    for one, other in itertools.combinations(looks, 2):
+        first, second = looks[one], looks[other]
         assert first.marker != second.marker or apart(first.colour, second.colour) >= APART, (one, other)
 
 
@@ -96,7 +97,7 @@ def test_widths_of_one_variant_share_its_mark_and_variants_do_not() -> None:
 
 
 def test_the_page_has_every_marker() -> None:
-    markers = {look.marker for look in LOOKS.values()}
+    markers = {look.marker for look in (*LOOKS.values(), UNKNOWN)}
     assert markers == set(SYMBOLS) == set(SIGNS)
     assert len(set(SYMBOLS.values())) == len(set(SIGNS.values())) == len(markers)
 

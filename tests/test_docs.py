@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save
 
 from suite.data.memory import Arrays
@@ -192,12 +194,15 @@ def test_a_wrong_command_is_seen(wrong: str) -> None:
 
 @pytest.fixture
 def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout's root as the pages assume it: the tutorial's sweep, made small and its last trial done, and a network to pack."""
+    """A checkout's root as the pages assume it: the suite's sweeps and specs without results, the tutorial's sweep, made small
+    and its last trial done, a network to pack and a photograph."""
     sweep: dict[str, Any] = yaml.safe_load(shown.blocks(PAGES["tutorial.md"], "yaml")[0])
     sweep["defaults"] |= {"baseline": SHORT["baseline"], "retrain": {**SHORT["retrain"], "budget": "trial"}}
     sweep["grid"][0]["seed"] = [0]
     file = tmp_path / "jobs" / "mine.yaml"
-    file.parent.mkdir()
+    shutil.copytree(ROOT / "jobs", file.parent)
+    shutil.copytree(ROOT / "results" / "specs", tmp_path / "results" / "specs")
+    Image.effect_noise((24, 16), 64).convert("RGB").save(tmp_path / "photo.jpg")
     file.write_text(yaml.safe_dump(sweep))
     run_trial(load_sweep(file).trials[-1], Ledger(tmp_path / "results" / "runs", "mine"), tmp_path)
     (tmp_path / "network.safetensors").write_bytes(_few_values())
@@ -221,10 +226,16 @@ def _typed(text: str, folder: Path) -> Iterator[str]:
 @pytest.mark.slow
 def test_the_commands_that_are_run_end_well(laptop: Path, slq: Slq) -> None:
     ran = [command for command in COMMANDS if command.runs]
-    assert len(ran) >= 12
+    assert len(ran) >= 21
     for command in ran:
         ended = slq(*_typed(command.text, laptop))
         assert ended.code == 0, f"{command}: {ended.err}"
+    for made in (
+        "figures/mine-lenet5-digits-tradeoff.pdf",
+        "reports/mine.html",
+        "tables/published/deep-compression.tex",
+    ):
+        assert (laptop / "results" / made).exists(), made
     packed, again = load_file(laptop / "network.safetensors"), load_file(laptop / "again.safetensors")
     assert all(torch.equal(packed[name], again[name]) for name in packed)
 
@@ -241,6 +252,12 @@ def test_the_tutorials_sweep_and_its_change_give_the_numbers_it_says(tmp_path: P
     assert len(after) == 12 + 6
     quickstart = load_sweep(ROOT / "jobs" / "quickstart.yaml").trials
     assert {t.start_id for t in load_sweep(file).trials} == {t.start_id for t in quickstart}  # "share it"
+
+
+def test_the_sweep_of_the_explanations_figures_is_the_quickstarts_cut_down() -> None:
+    drawn = {trial.id for trial in load_sweep(ROOT / "docs" / "figures" / "slq-mlq.yaml").trials}
+    assert len(drawn) == 6
+    assert drawn <= {trial.id for trial in load_sweep(ROOT / "jobs" / "quickstart.yaml").trials}
 
 
 # --- the code

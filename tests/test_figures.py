@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from suite.errors import UserError
 from suite.ledger import Ledger
@@ -27,7 +29,7 @@ from suite.report.figures.histograms import spread_out, weights_of
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import events_of, pages
 from suite.report.figures.sensitivity import fixed_in
-from suite.report.figures.style import LOOKS
+from suite.report.figures.style import LOOKS, UNKNOWN
 from suite.sweep import Sweep, load_sweep
 from suite.trial import run_trial
 from tests.conftest import SHORT, Slq
@@ -139,6 +141,27 @@ def test_a_method_has_its_colour_and_marker_in_the_plot(complete: Drawings) -> N
     lines = [line for line in left.lines if line.get_marker() not in ("None", "")]
     looks = {(line.get_color(), line.get_marker()) for line in lines}
     assert looks == {(LOOKS[name].colour, LOOKS[name].marker) for name in ("slq", "mlq", "mixed")}
+
+
+@pytest.mark.slow
+def test_a_method_without_a_look_is_drawn_all_the_same(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(LOOKS, "mixed")
+    found = drawings(ran)
+    assert all(isinstance(outcome, Drawn) for outcome in found.values())
+    left = drawn(found, "tradeoff").figure.axes[0]
+    assert (UNKNOWN.colour, UNKNOWN.marker) in {(line.get_color(), line.get_marker()) for line in left.lines}
+
+
+@pytest.mark.slow
+def test_files_say_what_they_show(complete: Drawings, tmp_path: Path) -> None:
+    figure = drawn(complete, "tradeoff")
+    assert re.search(r"n = 1 to 3 trials", figure.caption)
+    svg, pdf, png = save(figure, tmp_path)
+    description = re.search(r"<dc:description>(.*?)</dc:description>", svg.read_text(), re.DOTALL)
+    assert description is not None
+    assert unescape(description[1]) == figure.caption
+    assert b"/Subject" in pdf.read_bytes()
+    assert Image.open(png).text["Description"] == figure.caption  # type: ignore[attr-defined]
 
 
 # A complete ledger
@@ -391,10 +414,14 @@ def test_files_are_the_same_in_another_process(ran: Path, complete: Drawings, tm
         "--out",
         tmp_path / "there",
     ]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     here = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
     there = {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()}
     assert len(here) == 3 * len(KINDS)
+    for place, kind in enumerate(KINDS):
+        path, caption = said[2 * place : 2 * place + 2]
+        assert path.endswith(f"tiny-lenet5-digits-{kind}.svg, .pdf, .png")
+        assert caption.strip() == drawn(complete, kind).caption.strip()
     assert {name for name in here if here[name] != there.get(name)} == set()
     for name, content in here.items():
         assert not re.search(rb"CreationDate|dc:date|Matplotlib|matplotlib\.org", content), name

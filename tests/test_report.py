@@ -34,7 +34,7 @@ from suite.report.reference import Entry, Published, Source
 from suite.report.render import csv, html, latex, markdown
 from suite.report.spread import Interval, Spread
 from suite.report.table import Row
-from suite.report.verdict import judge
+from suite.report.verdict import incomplete, judge
 
 REFERENCES = Path(__file__).parents[1] / "results" / "reference"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -304,6 +304,8 @@ def test_csv_alone_has_the_interval_of_the_difference(ledger: Ledger, references
     assert [table["delta_low"][0], table["delta_high"][0]] == pytest.approx([-5, 2])
     assert table[["delta_low", "delta_high"]][1:].isna().all(axis=None)  # of two trials; of the baselines themselves
     assert "95 %" not in markdown(tables)
+    page = (Path(__file__).parents[1] / "docs" / "howto" / "new-table.md").read_text()
+    assert all(f"`{name}`" in page for name in ("delta_low", "delta_high")), "explained where tables are"
 
 
 def test_single_seed_has_no_standard_deviation(ledger: Ledger, references: References) -> None:
@@ -757,13 +759,37 @@ def test_a_verdict_waits_for_all_trials(ledger: Ledger, references: References) 
     assert verdicts == ["missing", "running 1 of 3", "running 2 of 3", "accuracy lower"]
 
 
-def test_a_trial_that_cannot_be_read_keeps_its_row_running(ledger: Ledger, references: References) -> None:
+@pytest.mark.parametrize(
+    ("states", "verdict"),
+    [
+        (["done", "done"], ""),
+        (["new", "failed"], "missing"),
+        (["done", "new", "failed"], "running 1 of 3"),  # planned and not begun
+        (["done", "lost", "running", "done"], "running 2 of 4"),
+        (["done", "failed", "lost", "unreadable", "done"], "stopped, 2 of 5 done"),
+    ],
+)
+def test_a_row_is_running_only_while_more_results_are_to_come(states: list[str], verdict: str) -> None:
+    assert incomplete(states) == verdict
+
+
+def test_a_row_whose_other_trial_failed_has_stopped(ledger: Ledger, references: References) -> None:
+    plan = seeds(2, method="ttq", bits=2, network="resnet20", data="cifar10")
+    run(ledger, plan[0])
+    attempt = ledger.trial(plan[1].id).try_claim(plan[1].config())
+    assert attempt is not None
+    with pytest.raises(RuntimeError), attempt.running():
+        raise RuntimeError("diverged")
+    assert only_row(build_tables(ledger, plan, references)).verdict == "stopped, 1 of 2 done"
+
+
+def test_a_trial_that_cannot_be_read_keeps_its_row_waiting(ledger: Ledger, references: References) -> None:
     plan = seeds(2, method="ttq", bits=2, network="resnet20", data="cifar10")
     run_all(ledger, plan)
     (ledger.trial(plan[1].id).path / "result.json").write_text("{")
     tables = build_tables(ledger, plan, references)
-    assert only_row(tables).verdict == "running 1 of 2"
-    assert re.search(r"\| running 1 of 2 +\|", markdown(tables))
+    assert only_row(tables).verdict == "stopped, 1 of 2 done"
+    assert re.search(r"\| stopped, 1 of 2 done +\|", markdown(tables))
 
 
 KNOWN = """
@@ -839,12 +865,22 @@ def test_a_known_deviation_is_of_pruned_trials_too(
     assert [row.verdict for row in rows] == verdicts
 
 
-def test_a_condition_of_a_known_deviation_that_names_no_setting_is_refused_at_once(
-    ledger: Ledger, tmp_path: Path
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("method.kind", "method.kin"), ("method: ttq", "method: ttq\n    options: {method.kin: odd}")]
+)
+def test_a_figure_with_a_condition_that_names_no_setting_is_left_out_at_once_and_told_with_its_line(
+    ledger: Ledger, tmp_path: Path, right: str, wrong: str
 ) -> None:
-    (tmp_path / "own.yaml").write_text(KNOWN.replace("method.kind", "method.kin"))
-    with pytest.raises(UserError, match=r"'method\.kin' is no setting of ttq; .*did you mean 'method\.kind'"):
-        build_tables(ledger, [of_kind("odd")], load_references(tmp_path))
+    """In the reasons of known deviations as in the options; the figures of other rows stay."""
+    own = {"network": "resnet20", "data": "cifar10", "method": "slq", "ratio": 3, "flag": "SEEN", "read": "table 1"}
+    (tmp_path / "own.yaml").write_text(f"{KNOWN.replace(right, wrong)}  - {json.dumps(own)}\n")
+    plan = [of_kind("odd"), of_kind("even"), Planned(network="resnet20", data="cifar10")]
+    tables = build_tables(ledger, plan, load_references(tmp_path))
+    (warning,) = tables.warnings
+    assert warning.startswith("results/reference/own.yaml:4: published figure: 'method.kin' is no setting of ttq; ")
+    assert "did you mean 'method.kind'" in warning
+    assert f"Warning: {warning}" in markdown(tables)
+    assert [row.published is not None for row in tables.rows] == [False, False, True]
 
 
 def test_reason_stands_below_a_row_that_is_not_available(ledger: Ledger, references: References) -> None:
@@ -1009,7 +1045,8 @@ def test_latex_is_escaped_ascii(ledger: Ledger, references: References) -> None:
     assert r"10.00 $\pm$ 0.00" in text
     assert r"quick\_start" in text
     text.encode("ascii")
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 9  # three for each block
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}")
+    assert len(re.findall(r"\\caption{.*(?<!, continued)}\n", text)) == 9  # three for each block
     assert not re.search(r"(?<!\\)%", text), "an unescaped % comments the rest of a row out"
 
 
@@ -1020,14 +1057,20 @@ def test_every_reference_survives_latex(ledger: Ledger, references: References) 
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
-def test_latex_compiles_with_booktabs_alone(ledger: Ledger, references: References, tmp_path: Path) -> None:
-    run_all(ledger, varied()[:4])
-    body = latex(build_tables(ledger, varied(), references))
+def test_latex_compiles_with_booktabs_alone_and_fits(ledger: Ledger, references: References, tmp_path: Path) -> None:
+    lenets = [
+        dc("lenet-300-100", conv_bits=8, fc_bits=6),
+        ecsq("lenet5-caffe", "mnist", "uniform"),
+        Planned("mlq", 2, "alexnet", "imagenet", options={"clusters": [2, 4, 9], "compensation": False}),
+    ]
+    run_all(ledger, [*varied()[:4], *lenets])
+    body = latex(build_tables(ledger, [*varied(), *lenets], references))
     head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
     (tmp_path / "paper.tex").write_text(f"{head}{body}\\end{{document}}\n")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+    assert re.findall(r"Overfull .*|Float too large.*", done.stdout) == []
 
 
 @pytest.mark.slow

@@ -17,7 +17,10 @@ import pytest
 from suite.config import Trial
 from suite.ledger import Ledger
 from suite.report import load_references
+from suite.report.figures.style import LOOKS, UNKNOWN
 from suite.report.page import TEMPLATES
+from suite.report.titles import METHODS
+from suite.report.web.plot import SIGNS
 from suite.report.web.report import report
 from suite.sweep import Sweep, load_sweep
 from tests.conftest import Slq
@@ -230,7 +233,15 @@ def test_provenance_and_configuration_are_those_of_the_run(page: str) -> None:
 def test_commands_make_it_again(page: str) -> None:
     text = section(page, "commands")
     assert "git checkout c0ffee0000 slq run page.yaml --root LEDGER" in text
-    assert "slq report page.yaml --root LEDGER" in text
+    for verb in ("tables", "figures", "report"):
+        assert f"slq {verb} page.yaml --root LEDGER" in text
+
+
+def test_commands_name_the_page_where_it_is_not_the_usual_one(slq: Slq, tmp_path: Path) -> None:
+    file = write_sweep(tmp_path)
+    assert slq("report", file, "--root", tmp_path / "runs", "--out", tmp_path / "my page.html").code == 0
+    text = section((tmp_path / "my page.html").read_text(), "commands")
+    assert text.endswith("slq report page.yaml --root LEDGER --out 'my page.html'")
 
 
 def test_texts_are_escaped(page: str) -> None:
@@ -254,6 +265,19 @@ def test_figures_are_what_plotly_knows_and_have_texts(page: str) -> None:
     for spec in made.values():
         go.Figure(spec)  # raises ValueError for what it does not know
     assert "On the Pareto front by rising size: SLQ, 3 bits." in plain(page)
+    assert "Pareto front of all methods, hidden ones too" in plain(page)
+
+
+def test_a_method_that_was_added_needs_neither_title_nor_look(
+    sweep: Sweep, sweep_file: Path, full_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/howto/new-method.md leaves it before its last, optional step."""
+    monkeypatch.delitem(LOOKS, "kmeans")
+    monkeypatch.delitem(METHODS, "kmeans")
+    page = make(sweep, sweep_file, full_ledger)
+    swatch = re.search(r'<input type="checkbox" checked value="kmeans">(.*?)</label>', page)
+    assert swatch is not None
+    assert plain(re.sub("<[^>]+>", " ", swatch[1])) == f"{SIGNS[UNKNOWN.marker]} kmeans"
 
 
 def test_a_curve_is_that_of_the_trial_of_median_accuracy_as_in_the_drawn_figure(page: str, sweep: Sweep) -> None:
@@ -419,11 +443,11 @@ addEventListener("load", () => setTimeout(() => {
 """
 
 
-def open_page(page: Path, profile: Path) -> tuple[str, str]:
-    """The document after its scripts have run, and what the browser says on stderr."""
+def open_page(page: Path, profile: Path, *what: str) -> tuple[str, str]:
+    """What the browser makes of a page, by default the document after its scripts have run, and what it says on stderr."""
     quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
     head = ["--headless", "--no-sandbox", "--enable-logging=stderr", f"--user-data-dir={profile}", *quiet.split()]
-    command = [str(CHROMIUM), *head, "--virtual-time-budget=10000", "--dump-dom", page.as_uri()]
+    command = [str(CHROMIUM), *head, "--virtual-time-budget=10000", *(what or ["--dump-dom"]), page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout, done.stderr
@@ -497,6 +521,22 @@ def test_browser_asks_nothing_of_the_network_and_offers_no_upload(told: dict[str
         "Autoscale",
         "Reset axes",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
+def test_browser_prints_the_page(page: str, tmp_path: Path) -> None:
+    file, printed = tmp_path / "page.html", tmp_path / "page.pdf"
+    file.write_text(page)
+    _, said = open_page(file, tmp_path / "profile", f"--print-to-pdf={printed}", "--no-pdf-header-footer")
+    assert "CONSOLE" not in said, said[-2000:]
+    content = printed.read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) > 2  # summary, tables, figures, trials
+    if shutil.which("pdftotext"):
+        text = subprocess.run(["pdftotext", printed, "-"], capture_output=True, text=True, check=True).stdout
+        for words in ("page", "Commands", "slq figures page.yaml"):
+            assert words in text
 
 
 @pytest.mark.slow

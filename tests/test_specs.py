@@ -304,6 +304,23 @@ def test_other_data_compare_by_nothing_but_their_difference(references: Referenc
 
 # Mistakes
 
+
+@pytest.mark.parametrize(
+    "wrong", ["options: {method.partitoin: loss}", "known: [{where: {method.partitoin: loss}, reason: a}]"]
+)
+def test_a_figure_with_a_mistake_is_left_out_and_told_with_its_line(here: Path, wrong: str) -> None:
+    (here / "figures" / "own.yaml").write_text(FIGURES.replace("ratio: 7,", f"ratio: 7, {wrong},", 1))
+    for trial in [*trials("loss"), *trials(method="kmeans")]:
+        finish(trial, 0.95, 0.97)
+    table = filled()
+    (mistake,) = table.mistakes
+    assert mistake.startswith(
+        "results/reference/own.yaml:4: published figure: 'method.partitoin' is no setting of slq; "
+    )
+    assert (cell(table, "SLQ", "Error %").figure, cell(table, "SLQ", "Error %").done) == (None, 3)
+    assert cell(table, "k-means", "Error %").figure is not None
+
+
 GOOD_ROW = "  - {label: k-means, where: {method: kmeans, bits: 3}}"
 
 
@@ -380,7 +397,7 @@ def test_a_newer_or_damaged_result_is_told_and_the_rest_is_shown(here: Path, tex
     files = [finish(trial, 0.95, 0.97) for trial in trials("loss")]
     files[1].write_text(text)
     table = filled()
-    assert cell(table, "SLQ", "Error %").verdict == "running 2 of 3"
+    assert cell(table, "SLQ", "Error %").verdict == "stopped, 2 of 3 done"
     (warning,) = table.warnings
     assert reason in warning
     assert str(here) not in markdown(table)

@@ -17,7 +17,7 @@ def figures(
     root: Root = RUNS,
     folder: Annotated[Path | None, typer.Option("--out", help=FIGURES_HELP)] = None,
 ) -> None:
-    """Draw the sweep's figures from the ledger as it stands, as PDF, PNG and SVG."""
+    """Draw the sweep's figures from the ledger as it stands, as PDF, PNG and SVG, and print their captions."""
     from suite.report.figures import Absent, outcomes, save
 
     sweep, ledger = open_sweep(sweep_file, root)
@@ -34,6 +34,6 @@ def figures(
         drawn += 1
         first, *others = save(outcome, folder)
         beside = "".join(f", {path.suffix}" for path in others)
-        out.print(f"figure     {first}{beside}", markup=False, soft_wrap=True)
+        out.print(f"figure     {first}{beside}\n           {outcome.caption}", markup=False, soft_wrap=True)
     if not drawn:
         out.print(f"no figure yet; first: {call('run', sweep_file, root)}", markup=False, soft_wrap=True)

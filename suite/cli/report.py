@@ -24,5 +24,5 @@ def report(
 
     sweep, ledger = open_sweep(sweep_file, root)
     page = check_file(target or usual(REPORTS, ledger) / f"{sweep.name}.html")
-    write_report(sweep, sweep_file, ledger, RUNS, load_references(), page)
+    write_report(sweep, sweep_file, ledger, RUNS, load_references(), page, is_usual=target is None)
     out.print(f"report   {page}", markup=False, soft_wrap=True)

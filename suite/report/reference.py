@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,6 +20,7 @@ from suite.errors import UserError
 from suite.report.condition import Options, meets
 from suite.report.strict import Inner, Strict, dotted_only, read_strictly
 from suite.report.tolerance import Tolerance
+from suite.yaml_lines import line_of
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"  # of this checkout, wherever it is called from
 
@@ -149,6 +152,12 @@ class Published:
     source: Source
     entry: Entry
     file: str = ""  # its name in results/reference, without ending
+    line: int = 0
+
+    @property
+    def at(self) -> str:
+        """Where it stands, the same on every machine."""
+        return f"results/reference/{self.file}.yaml:{self.line}"
 
     @property
     def delta(self) -> float | None:
@@ -158,9 +167,27 @@ class Published:
             return entry.delta
         return entry.full_top1_error - entry.top1_error
 
+    def fits(self, settings: Options) -> bool:
+        """Whether a trial with these settings (dotted) meets the figure's conditions.
+
+        Raises:
+            UserError: if one of them is on a setting that there is not, naming file and line.
+        """
+        with self._named():
+            return meets(self.entry.options, settings)
+
     def known_deviation(self, settings: Mapping[str, Any]) -> str:
-        """Why a trial with these settings (dotted) falls short of the figure, "" if no reason is known."""
-        return next((known.reason for known in self.entry.known if known.holds(settings)), "")
+        """Why a trial with these settings (dotted) falls short of the figure, "" if no reason is known. Raises as `fits` does."""
+        with self._named():
+            return next((known.reason for known in self.entry.known if known.holds(settings)), "")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What is wrong with the entry names where it stands."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"{self.at}: {error}") from None
 
     def without_errors(self) -> Published | None:
         """What compares with trials on other data: the difference to full precision and the ratio; None if neither is known."""
@@ -168,7 +195,7 @@ class Published:
             return None
         errors = ("top1_error", "top5_error", "full_top1_error", "full_top5_error")
         kept = self.entry.model_copy(update={**dict.fromkeys(errors), "delta": self.delta})
-        return Published(self.source, kept, self.file)
+        return replace(self, entry=kept)
 
     @property
     def footnote(self) -> str:
@@ -195,7 +222,8 @@ class References:
         For data that stand for others it is without errors, as those do not compare.
 
         Raises:
-            UserError: if two figures fit equally well, or one has a condition on a setting that there is not.
+            UserError: if two figures fit equally well, or one has a condition on a setting that there is not, naming where they
+                stand.
         """
         place = (network, STANDS_FOR.get(data, data), method)
         known = {"method.name": method, **(settings or {})}
@@ -205,11 +233,11 @@ class References:
             if not p.entry.variant
             and (p.entry.network, p.entry.data, p.entry.method) == place
             and p.entry.bits in (bits, None)
-            and meets(p.entry.options, known)
+            and p.fits(known)
         ]
         best = sorted(fitting, key=_closeness, reverse=True)[:2]
         if len(best) == 2 and _closeness(best[0]) == _closeness(best[1]):
-            both = " and ".join(str(p.entry.options) for p in best)
+            both = " and ".join(f"{p.entry.options} ({p.at})" for p in best)
             raise UserError(
                 f"published figures of {', '.join(place)} fit the same trial: options {both}; add a condition"
             )
@@ -230,7 +258,8 @@ class References:
         ]
         if len(found) > 1:
             raise UserError(
-                f"published figures of {', '.join(wanted)}: there are {len(found)}; tell them apart by 'bits'"
+                f"published figures of {', '.join(wanted)}: there are {len(found)} ({', '.join(p.at for p in found)}); "
+                "tell them apart by 'bits'"
             )
         return found[0] if found else None
 
@@ -251,16 +280,20 @@ def _closeness(published: Published) -> tuple[bool, int]:
 
 def load_references(folder: Path = FOLDER) -> References:
     """Read every `*.yaml` of `folder`. Raises `UserError` naming file, line, key and allowed keys."""
-    references = {file.stem: _read(file) for file in sorted(folder.glob("*.yaml"))}
-    if not references:
+    published = tuple(chain.from_iterable(_read(file) for file in sorted(folder.glob("*.yaml"))))
+    if not published:
         raise UserError(f"no published figures (*.yaml) in {folder}; run from the root of the repository")
-    published = tuple(Published(r.source, entry, file) for file, r in references.items() for entry in r.entries)
     keys = Counter(p.entry.key for p in published if not p.entry.variant)
     if twice := [key for key, count in keys.items() if count > 1]:
-        raise UserError(f"{folder}: more than one entry for {twice[0]}; tell them apart by 'options' or a 'variant'")
+        places = [f"{p.file}.yaml:{p.line}" for p in published if p.entry.key == twice[0] and not p.entry.variant]
+        raise UserError(
+            f"{folder}: more than one entry for {twice[0]}, {', '.join(places)}; tell them apart by 'options' or a 'variant'"
+        )
     return References(published)
 
 
-def _read(file: Path) -> Reference:
+def _read(file: Path) -> Iterator[Published]:
     inner: Inner = {"source": Source, "entries": Entry, "known": Known, "tolerance": Tolerance}
-    return read_strictly(file, Reference, inner)[0]
+    content, lines = read_strictly(file, Reference, inner)
+    for number, entry in enumerate(content.entries):
+        yield Published(content.source, entry, file.stem, line_of(lines, ("entries", number)))

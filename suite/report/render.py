@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from suite.files import write_atomic
 from suite.report import cells
+from suite.report.columns import in_parts
 from suite.report.page import page
 from suite.report.parts import WORDS, parts_of
 from suite.report.reference import Published
@@ -20,12 +21,11 @@ from suite.report.sizes import Sizes
 from suite.report.spread import Spread
 from suite.report.table import Block, Row, Tables
 from suite.report.terminal import fitted
+from suite.report.tex import GAP, LINE, below, float_of, points, tex
 
-_TEX = str.maketrans({
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
-    "±": r"$\pm$", "−": "$-$", "×": r"$\times$", "Δ": r"$\Delta$", "–": "--",
-})  # fmt: skip
+# In LaTeX, columns whose texts may break, and how wide they become for long texts, pt
+_BREAKING = WORDS | {"Published"}
+_MOST = 100.0
 
 
 def write_tables(tables: Tables, folder: Path) -> list[Path]:
@@ -76,24 +76,37 @@ def pipes(frame: pd.DataFrame, words: frozenset[str] = WORDS) -> str:
 
 
 def latex(tables: Tables) -> str:
-    """Floats for a document that loads `booktabs`."""
+    """Floats for a document that loads `booktabs`, no wider than 345 pt: a table that is too wide goes on in the next one."""
     parts: list[str] = []
     for part in parts_of(tables):
-        parts += [_float(part.measured.frame, part.block.title), tex(part.remark)]
-        parts += [_float(grid.frame, grid.title) for grid in part.further]
-    notes = [r"\noindent " + tex(line) + r"\par" for line in _lines(tables)]
-    return "\n\n".join(part for part in [*parts, *notes] if part) + "\n"
+        parts += [*_floats(part.measured.frame, part.block.title), tex(part.remark)]
+        for grid in part.further:
+            parts += _floats(grid.frame, grid.title)
+    return "\n\n".join(part for part in [*parts, *below(_lines(tables))] if part) + "\n"
 
 
-def _float(frame: pd.DataFrame, title: str) -> str:
-    styler = frame.style.hide(axis="index").format(tex).format_index(tex, axis=1)
-    columns = "".join("l" if name in WORDS else "r" for name in frame.columns)
-    return styler.to_latex(hrules=True, column_format=columns, position_float="centering", caption=tex(title)).strip()
+def _floats(frame: pd.DataFrame, title: str) -> Iterator[str]:
+    widths = {str(name): _width(str(name), list(frame[name])) for name in frame.columns}
+    for number, names in enumerate(in_parts({name: width + GAP for name, width in widths.items()}, LINE + GAP)):
+        columns = "".join(f"p{{{widths[name]:.0f}pt}}" for name in names)
+        heading, *rows = [
+            [_cell(name, text) for name, text in zip(names, line, strict=True)]
+            for line in [names, *frame[names].itertuples(index=False)]
+        ]
+        yield float_of(f"{title}, continued" if number else title, columns, heading, rows)
 
 
-def tex(text: object) -> str:
-    """A text as LaTeX prints it."""
-    return str(text).translate(_TEX)
+def _width(name: str, texts: Sequence[str]) -> float:
+    """Of a column in LaTeX, pt: headings and words break between words, figures do not."""
+    heading, whole = max(map(points, name.split())), max(map(points, texts))
+    if name not in _BREAKING:
+        return max(heading, whole)
+    word = max(points(word) for text in texts for word in text.split())
+    return max(heading, 1.1 * word, min(whole, _MOST))  # a long word may be of wide letters
+
+
+def _cell(name: str, text: str) -> str:
+    return (r"\raggedright " if name in WORDS else r"\raggedleft ") + tex(text)
 
 
 def html(tables: Tables) -> str:
@@ -104,7 +117,7 @@ def html(tables: Tables) -> str:
 def csv(tables: Tables) -> str:
     """A line per configuration: plain numbers, %, points, bits per weight, and the ids of the trials behind them.
 
-    `delta_low` and `delta_high` are the interval of the mean Δ, see `suite.report.spread.Interval`.
+    `delta_low` and `delta_high` are the bootstrap interval of the mean Δ, from three trials on: `suite.report.spread.Interval`.
     """
     coders = list(dict.fromkeys(name for row in tables.rows for name in row.sizes.coders))
     frame = pd.DataFrame([_record(block, row, coders) for block in tables.blocks for row in block.rows])

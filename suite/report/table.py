@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ from suite.report.sizes import Sizes
 from suite.report.spread import Interval, Spread, mean
 from suite.report.titles import DATA, NETWORKS
 from suite.report.tolerance import UNITS
-from suite.report.verdict import JUDGED, KNOWN, MISSING, OUTSIDE, RUNNING, judge, tolerance_of
+from suite.report.verdict import JUDGED, KNOWN, OUTSIDE, incomplete, judge, tolerance_of
 
 FULL_PRECISION = "full"
 _MANY_CLASSES = {"imagenet", "cifar100"}  # top-5 says something only there
@@ -45,6 +46,7 @@ class Row:
     published: Published | None
     verdict: str  # see suite.report.verdict
     deviation: str  # what is outside the tolerance, and the reason, where the verdict is a known deviation; else ""
+    mistake: str  # in its published figure, which is left out then; else ""
     tolerance_note: str  # what is allowed and why, where the figure has a tolerance of its own and is judged; else ""
 
     @property
@@ -153,11 +155,13 @@ def tables_of(
     """The tables of a frame that `tidy` made: for those who need both, and the same moment of a running sweep in both."""
     pairs = list(dict.fromkeys(zip(frame["network"], frame["data"], strict=True)))
     parts = [frame[(frame["network"] == network) & (frame["data"] == name)] for network, name in pairs]
+    blocks = tuple(_block(part, references, networks, data) for part in parts)
+    mistakes = dict.fromkeys(row.mistake for block in blocks for row in block.rows)
     return Tables(
         sweep=sweep,
-        blocks=tuple(_block(part, references, networks, data) for part in parts),
+        blocks=blocks,
         dirty=sum(dirty is True for dirty in frame["dirty"]),
-        warnings=tuple(warning for warning in frame["warning"] if warning),
+        warnings=tuple(warning for warning in [*frame["warning"], *mistakes] if warning),
     )
 
 
@@ -175,17 +179,15 @@ def _block(frame: pd.DataFrame, references: References, networks: Mapping[str, s
 
 
 def _summary(group: pd.DataFrame, references: References) -> Row:
-    network, data, method = (str(group[name].iloc[0]) for name in ("network", "data", "method"))
-    bits = None if pd.isna(group["bits"].iloc[0]) else int(group["bits"].iloc[0])
+    data, method, bits = str(group["data"].iloc[0]), str(group["method"].iloc[0]), _bits(group)
     settings = json.loads(group["configuration"].iloc[0])
     pruned = any(name.startswith("prune.") for name in settings)
     error, ratio = Spread.of(group["error"]), mean(group["ratio"])
     is_baseline = method == FULL_PRECISION and not pruned
     delta = None if is_baseline else Spread.of(group["delta"])
-    published = references.find(network, data, method, bits, settings) if group["as_published"].all() else None
-    left = _incomplete(group)
+    published, known, mistake = _figure(group, settings, references)
+    left = incomplete(group["state"])
     judged = judge(error, delta, ratio, published, same_data=data not in STANDS_FOR) if error and not left else left
-    known = published.known_deviation(settings) if published else ""
     is_known = bool(known) and judged in OUTSIDE
     return Row(
         label=str(group["row"].iloc[0]),
@@ -206,8 +208,28 @@ def _summary(group: pd.DataFrame, references: References) -> Row:
         published=published,
         verdict=KNOWN if is_known else judged,
         deviation=f"{judged}: {known}" if is_known else "",
+        mistake=mistake,
         tolerance_note=_tolerance_note(published) if published and judged in JUDGED else "",
     )
+
+
+def _figure(
+    group: pd.DataFrame, settings: Mapping[str, Any], references: References
+) -> tuple[Published | None, str, str]:
+    """The published figure, why the trials may fall short of it, and what is wrong with it, if it must be left out."""
+    if not group["as_published"].all():
+        return None, "", ""
+    network, data, method = (str(group[name].iloc[0]) for name in ("network", "data", "method"))
+    try:
+        published = references.find(network, data, method, _bits(group), settings)
+        return published, published.known_deviation(settings) if published else "", ""
+    except UserError as error:  # one mistyped figure must not hide all others
+        return None, "", str(error)
+
+
+def _bits(group: pd.DataFrame) -> int | None:
+    bits = group["bits"].iloc[0]
+    return None if pd.isna(bits) else int(bits)
 
 
 def _tolerance_note(published: Published) -> str:
@@ -216,11 +238,3 @@ def _tolerance_note(published: Published) -> str:
         tolerance_of(published, unit) for unit in UNITS if getattr(published.entry.tolerance, unit, None) is not None
     ]
     return " ".join(tolerance.note for tolerance in used)
-
-
-def _incomplete(group: pd.DataFrame) -> str:
-    """The verdict while trials are still to come, "" if none is."""
-    done, planned = int((group["state"] == State.DONE).sum()), len(group)
-    if done == planned:
-        return ""
-    return f"{RUNNING} {done} of {planned}" if done else MISSING

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from suite.report.columns import in_parts
 from suite.report.parts import WORDS
 
 _BETWEEN = 2  # characters from a column to the next
@@ -18,16 +19,10 @@ _LABEL = 28  # of a row's label on one line, if other columns must go below for 
 def fitted(frame: pd.DataFrame, title: str, width: int, words: frozenset[str] = WORDS) -> Iterator[Table]:
     """The table in parts that fit `width` characters, each with the first two columns, which say what a row is."""
     widths = {str(name): _least_width(frame, str(name), words) + _BETWEEN for name in frame.columns}
-    first, others = list(widths)[:2], list(widths)[2:]
-    widths[first[0]] = max(widths[first[0]], _BETWEEN + min(_LABEL, max(map(len, frame[first[0]]))))
-    room = width - sum(widths[name] for name in first)
-    parts: list[list[str]] = [[]]
-    for name in others:
-        if parts[-1] and sum(widths[n] for n in [*parts[-1], name]) > room:
-            parts.append([])
-        parts[-1].append(name)
-    for number, names in enumerate(parts):
-        yield _grid(frame[[*first, *names]], f"{title}, continued" if number else title, words)
+    label = next(iter(widths))
+    widths[label] = max(widths[label], _BETWEEN + min(_LABEL, max(map(len, frame[label]))))
+    for number, names in enumerate(in_parts(widths, width)):
+        yield _grid(frame[names], f"{title}, continued" if number else title, words)
 
 
 def _grid(frame: pd.DataFrame, title: str, words: frozenset[str]) -> Table:

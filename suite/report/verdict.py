@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from suite.ledger import State
 from suite.report.reference import Published
 from suite.report.spread import Spread
 from suite.report.tolerance import DEFAULT, UNITS, Allowed, Unit, allowed
@@ -9,7 +12,7 @@ from suite.report.tolerance import DEFAULT, UNITS, Allowed, Unit, allowed
 DEVIATIONS = 2  # standard deviations of its own trials that a figure may fall short, if that is more than the tolerance
 DECIMALS = 6  # of points: a difference of 0.2 is one even if binary fractions make it 0.2000000000000018
 
-MISSING, RUNNING = "missing", "running"
+MISSING, RUNNING, STOPPED = "missing", "running", "stopped"
 NO_FIGURE, DIFFERS = "no published figure", "differs in data"
 REPRODUCED, BETTER = "reproduced", "better"
 ACCURACY, RATIO, BOTH = "accuracy lower", "ratio lower", "accuracy and ratio lower"
@@ -24,6 +27,15 @@ EXPLAINED = (
     "and the ratio is above, or Δ is above by more than that. Where no Δ is published, errors are compared; where no error is "
     "either, Δ is compared with 0."
 )
+
+
+def incomplete(states: Collection[str]) -> str:
+    """The verdict on trials in these states, "" if all are done: stopped, if none of the others will be without being run again."""
+    done = sum(state == State.DONE for state in states)
+    if done in (0, len(states)):
+        return "" if done else MISSING
+    is_over = not any(state in (State.NEW, State.RUNNING) for state in states)
+    return f"{STOPPED}, {done} of {len(states)} done" if is_over else f"{RUNNING} {done} of {len(states)}"
 
 
 def judge(

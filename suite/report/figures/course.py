@@ -22,7 +22,7 @@ from suite.report.figures.scene import (
     select,
     snaps_of,
 )
-from suite.report.figures.style import BLACK, GREY, LOOKS, PAPER, sheet
+from suite.report.figures.style import BLACK, GREY, PAPER, look_of, sheet
 from suite.report.number import number
 from suite.report.table import Row
 
@@ -58,7 +58,7 @@ def draw(scene: Scene) -> Iterator[Drawn | Absent]:
         cells = figure.subfigures(lines, min(COLUMNS, len(page.items)), squeeze=False).flat
         headings = level([heading(row, f"seed {course.seed}", LINE) for row, course in page.items])
         for place, (cell, text, (row, course)) in enumerate(zip(cells, headings, page.items, strict=False)):
-            _panel(cell, text, course, LOOKS[row.method].colour, is_first=place % COLUMNS == 0)
+            _panel(cell, text, course, look_of(row.method).colour, is_first=place % COLUMNS == 0)
         figure.legend(handles=_handles(), loc="outside lower center", ncols=4)
         yield Drawn(page.name, page.title, _caption(choice), _alt(page.items), figure, page.warnings)
 

@@ -18,7 +18,7 @@ from suite.pack.store import WEIGHT
 from suite.report.figures.drawn import Absent, Drawn
 from suite.report.figures.scene import Scene, configurations, full_name, heading, read_each, selection
 from suite.report.figures.stored import Stored
-from suite.report.figures.style import BLACK, GREY, LOOKS, PALE, sheet
+from suite.report.figures.style import BLACK, GREY, PALE, look_of, sheet
 from suite.report.table import Row
 
 KIND, TITLE = "histograms", "weights before and after quantization"
@@ -126,7 +126,7 @@ def _counted(blocks: Sequence[tuple[Array, NDArray[np.int64]]]) -> tuple[Array, 
 
 
 def _line(line: Sequence[Axes], row: Row, network: _Network) -> None:
-    colour = LOOKS[row.method].colour
+    colour = look_of(row.method).colour
     for axes, weights in zip(line, network.layers, strict=False):
         _panel(axes, weights, colour)
     for axes in line[len(network.layers) :]:

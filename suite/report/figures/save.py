@@ -31,11 +31,12 @@ def write(drawn: Drawn, kind: str, target: Path | BinaryIO) -> None:
 
 
 def _metadata(drawn: Drawn, kind: str) -> dict[str, Any]:
-    """The title; None leaves out what matplotlib would say by itself."""
+    """Title and caption, which thus go where the file goes; None leaves out what matplotlib would say by itself."""
     match kind:
         case "svg":
-            return {"Title": drawn.title, "Date": None, "Creator": None}
+            return {"Title": drawn.title, "Description": drawn.caption, "Date": None, "Creator": None}
         case "pdf":
-            return {"Title": drawn.title, "CreationDate": None, "Creator": None, "Producer": None}
+            nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+            return {"Title": drawn.title, "Subject": drawn.caption, **nothing}
         case _:
-            return {"Title": drawn.title, "Software": None}
+            return {"Title": drawn.title, "Description": drawn.caption, "Software": None}

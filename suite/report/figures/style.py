@@ -47,6 +47,13 @@ LOOKS = {
     "ttq": Look(PURPLE, "d"),
     "deep-compression": Look(BLACK, "P"),
 }
+UNKNOWN = Look(GREY, "h")
+
+
+def look_of(method: str) -> Look:
+    """A method's look; methods that have none of their own share one."""
+    return LOOKS.get(method, UNKNOWN)
+
 
 _SETTINGS: Any = {  # the type that matplotlib gives such names differs between its versions
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.report.figures.style import LOOKS, PAPER
+from suite.report.figures.style import PAPER, look_of
 from suite.report.table import Row
 
 FILLS = ("full", "none", "left", "bottom", "right", "top")  # matplotlib's: which part of the marker has the colour
@@ -57,5 +57,5 @@ def marks(rows: Sequence[Row]) -> dict[str, Mark]:
 
 def _mark(method: str, number: int) -> Mark:
     again, fill = divmod(number, len(FILLS))
-    look = LOOKS[method]
+    look = look_of(method)
     return Mark(look.colour, look.marker, FILLS[fill], LARGER.get(look.marker, 1.0) * SIZES[again % len(SIZES)])

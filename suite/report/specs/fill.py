@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite.errors import UserError
 from suite.ledger import Ledger, State
 from suite.report.condition import fits
 from suite.report.frame import tidy
@@ -24,7 +25,7 @@ from suite.report.verdict import (
     KNOWN,
     MISSING,
     NO_FIGURE,
-    RUNNING,
+    incomplete,
     judge_gain,
     judge_ratio,
     slack,
@@ -96,7 +97,7 @@ class Filled:
     done: Mapping[str, tuple[int, int]]  # sweep -> trials done and planned
     dirty: int  # trials of the cells that ran from uncommitted code
     warnings: tuple[str, ...]
-    mistakes: tuple[str, ...]  # of the spec; what they are about is left out
+    mistakes: tuple[str, ...]  # of the spec and its figures; what they are about is left out
 
     @property
     def footnotes(self) -> list[str]:
@@ -160,7 +161,8 @@ def _cell(
     groups = [(settings, group) for settings, group in configurations if fits(conditions, settings)]
     group = groups[0][1] if len(groups) == 1 else pd.DataFrame()
     settings = groups[0][0] if len(groups) == 1 else _as_settings(place.where, references)
-    figure = _figure(place, settings, group, references)
+    figure, known, mistake = _figure_and_reason(place, settings, group, references)
+    mistakes.extend([mistake] if mistake else [])
     metric = METRICS[place.metric]
     is_baseline = settings.get("method.name") == FULL_PRECISION and not any(
         name.startswith("prune.") for name in settings
@@ -187,7 +189,7 @@ def _cell(
     if len(groups) > 1:
         mistakes.append(_too_many(place, spec, [settings for settings, _ in groups]))
         return replace(cell, verdict=AMBIGUOUS)
-    return _judged(cell, spec, settings)
+    return _judged(cell, spec, known)
 
 
 def _configurations(frame: pd.DataFrame) -> Configurations:
@@ -213,6 +215,17 @@ def _as_settings(where: Mapping[str, Any], references: References) -> dict[str, 
     return {**others, **stated}
 
 
+def _figure_and_reason(
+    place: Place, settings: Mapping[str, Any], group: pd.DataFrame, references: References
+) -> tuple[Published | None, str, str]:
+    """The figure, why the trials may fall short of it, and what is wrong with it, if it must be left out."""
+    try:
+        figure = _figure(place, settings, group, references)
+        return figure, figure.known_deviation(settings) if figure and len(group) else "", ""
+    except UserError as error:  # one mistyped figure must not hide all others
+        return None, "", str(error)
+
+
 def _figure(place: Place, settings: Mapping[str, Any], group: pd.DataFrame, references: References) -> Published | None:
     network, data, method = (str(place.where[name]) for name in ("network", "data", "method"))
     bits = settings.get("method.bits")
@@ -231,20 +244,18 @@ def _too_many(place: Place, spec: Spec, found: Sequence[Mapping[str, Any]]) -> s
     )
 
 
-def _judged(cell: Cell, spec: Spec, settings: Mapping[str, Any]) -> Cell:
-    """With the verdict, which waits for all trials."""
-    if not cell.done:
-        return cell
-    if cell.done < cell.planned:
-        return replace(cell, verdict=f"{RUNNING} {cell.done} of {cell.planned}")
+def _judged(cell: Cell, spec: Spec, known: str) -> Cell:
+    """With the verdict, which waits for all trials; `known` is why they may fall short of the figure."""
+    if left := incomplete(cell.trials.values()):
+        return replace(cell, verdict=left)
     if cell.figure is None or cell.figure_note == "" or not cell.figure.entry.available or cell.metric.unit is None:
         return replace(cell, verdict=NO_FIGURE)
     if str(cell.place.where["data"]) in STANDS_FOR:
         return replace(cell, verdict=DIFFERS)
     tolerance = allowed(cell.metric.unit, [*cell.place.tolerances, cell.figure.entry.tolerance, spec.content.tolerance])
     verdict = _verdict(cell, tolerance)
-    known = cell.figure.known_deviation(settings) if verdict == BEYOND and cell.metric.explained else ""
-    return replace(cell, tolerance=tolerance, verdict=KNOWN if known else verdict, known=known)
+    reason = known if verdict == BEYOND and cell.metric.explained else ""
+    return replace(cell, tolerance=tolerance, verdict=KNOWN if reason else verdict, known=reason)
 
 
 def _verdict(cell: Cell, tolerance: Allowed) -> str:

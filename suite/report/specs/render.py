@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from suite.report.page import page
-from suite.report.render import pipes, tex, write_text
+from suite.report.render import pipes, write_text
 from suite.report.specs.fill import Cell, Filled
 from suite.report.specs.grids import CHANGE, DIFFERENCE, FIRST, TEXTS, Sheet, footer, sheets
 from suite.report.spread import Interval, Spread
 from suite.report.terminal import fitted
+from suite.report.tex import GAP, LINE, below, float_of, points, tex
 
 
 def write_filled(filled: Filled, folder: Path) -> list[Path]:
@@ -43,10 +44,8 @@ def markdown(filled: Filled) -> str:
     return "\n\n".join(part for part in [*parts, *_below(filled)] if part) + "\n"
 
 
-# LaTeX, in pt: an article's line; the space from a column to the next; what characters take in \footnotesize, at most about
-_LINE, _GAP = 345.0, 6.0
-_NARROW, _LETTER, _WIDE = {" ": 2.9, ".": 2.4, ",": 2.4}, 4.6, 7.2
-_SHORT = {CHANGE: "Δ", DIFFERENCE: "Δ − p. Δ"}  # headings
+# In LaTeX: headings, and columns
+_SHORT = {CHANGE: "Δ", DIFFERENCE: "Δ − p. Δ"}
 _BREAKING = {FIRST: 0.36, "Published": 0.32, "Verdict": 0.32}  # columns that share what the figures leave
 
 
@@ -54,50 +53,28 @@ def latex(filled: Filled) -> str:
     """Floats for a document that loads `booktabs`, no wider than 345 pt."""
     floats = [_float(sheet, filled.spec.content.title) for sheet in sheets(filled)]
     lines = [line for line in (filled.spec.content.note.strip(), *_below(filled)) if line]
-    notes = [r"\noindent " + tex(line) + r"\par" for line in lines]
-    return "\n\n".join([*floats, r"{\footnotesize\raggedright", *notes, "}"]) + "\n"
+    return "\n\n".join([*floats, *below(lines)]) + "\n"
 
 
 def _float(sheet: Sheet, title: str) -> str:
     widths = _widths(sheet)
     columns = "".join(f"p{{{widths[name]:.3f}\\linewidth}}" if name in widths else "r" for name in sheet.names)
-    lines = [sheet.names, *sheet.lines]
     heading, *rows = [
-        _row([_cell(name, text, widths) for name, text in zip(sheet.names, line, strict=True)]) for line in lines
+        [_cell(name, text, widths) for name, text in zip(sheet.names, line, strict=True)]
+        for line in [sheet.names, *sheet.lines]
     ]
-    caption = tex(f"{title}: {sheet.title}")
-    return "\n".join([
-        r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{caption}}}",
-        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
-        r"\toprule",
-        heading,
-        r"\midrule",
-        *rows,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ])  # fmt: skip
+    return float_of(f"{title}: {sheet.title}", columns, heading, rows)
 
 
 def _widths(sheet: Sheet) -> dict[str, float]:
     """Of columns whose texts may break, as parts of the line; figures take what they need."""
-    room = 1 - _GAP * (len(sheet.names) - 1) / _LINE
+    room = 1 - GAP * (len(sheet.names) - 1) / LINE
     if not sheet.rows:
         return {name: room / (len(sheet.names) + 1) * (2 if name == FIRST else 1) for name in sheet.names}
     figures = [name for name in sheet.names if name not in _BREAKING]
-    longest = [max(_points(text) for text in [_SHORT.get(name, name), *sheet.frame[name]]) for name in figures]
-    room -= sum(longest) / _LINE
+    longest = [max(points(text) for text in [_SHORT.get(name, name), *sheet.frame[name]]) for name in figures]
+    room -= sum(longest) / LINE
     return {name: room * share for name, share in _BREAKING.items()}
-
-
-def _points(text: str) -> float:
-    return sum(_NARROW.get(char, _LETTER if char.isdigit() or char.islower() else _WIDE) for char in text)
-
-
-def _row(cells: list[str]) -> str:
-    return " & ".join(cells) + r" \tabularnewline"
 
 
 def _cell(name: str, text: str, widths: Mapping[str, float]) -> str:

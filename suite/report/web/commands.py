@@ -8,16 +8,23 @@ from pathlib import Path
 LEDGER = "LEDGER"  # stands for a root outside of the working folder
 
 
-def commands(sweep_file: Path, root: Path, usual: Path, commit: str | None) -> list[str]:
-    """Lines for a shell in the root of the checkout; `usual` is the ledger's default root."""
+def commands(sweep_file: Path, root: Path, usual: Path, commit: str | None, page: Path | None = None) -> list[str]:
+    """Lines for a shell in the root of the checkout.
+
+    Args:
+        usual: the ledger's default root.
+        page: the report's file, None if it is the one that it usually is.
+    """
     sweep = shlex.quote(_here(sweep_file) or sweep_file.name)
     here = _here(root)
     where = "" if root.resolve() == usual.resolve() else f" --root {shlex.quote(here) if here else LEDGER}"
+    place = f" --out {shlex.quote(_here(page) or page.name)}" if page else ""
     return [
         *([f"git checkout {commit}"] if commit else []),
         f"slq run {sweep}{where}",
         f"slq tables {sweep}{where}",
-        f"slq report {sweep}{where}",
+        f"slq figures {sweep}{where}",
+        f"slq report {sweep}{where}{place}",
     ]
 
 

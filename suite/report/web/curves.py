@@ -9,7 +9,7 @@ from typing import Any
 
 from suite.ledger import Event
 from suite.report.figures.scene import Scene, events_of, full_name, read_each, select
-from suite.report.figures.style import LOOKS
+from suite.report.figures.style import look_of
 from suite.report.paths import Shorten
 from suite.report.table import FULL_PRECISION, Row
 from suite.report.web.plot import SYMBOLS, Plot, Trace, axis, layout
@@ -78,13 +78,13 @@ def _course(row: Row, scene: Scene) -> Course | None:
 
 
 def _traces(row: Row, course: Course) -> Iterator[Trace]:
-    name, training = full_name(row), _thin(course.training)
+    name, look, training = full_name(row), look_of(row.method), _thin(course.training)
     base = {
         "type": "scatter",
         "name": name,
         "meta": {"method": row.method},
         "legendgroup": f"{name}, {course.trial}",
-        "line": {"color": LOOKS[row.method].colour, "width": 1.5, "dash": DASHES.get(row.bits or 0, "solid")},
+        "line": {"color": look.colour, "width": 1.5, "dash": DASHES.get(row.bits or 0, "solid")},
     }
     losses = [_shorter(event["loss"]) for event in training]
     yield {
@@ -103,10 +103,9 @@ def _traces(row: Row, course: Course) -> Iterator[Trace]:
         "x": [event["step"] for event in course.accuracy],
         "y": [_shorter(100 * event["top1"]) for event in course.accuracy],
         "marker": {
-            "color": LOOKS[row.method].colour,
+            "color": look.colour,
             "symbol": [
-                "x-thin-open" if event["event"] == "snap" else SYMBOLS[LOOKS[row.method].marker]
-                for event in course.accuracy
+                "x-thin-open" if event["event"] == "snap" else SYMBOLS[look.marker] for event in course.accuracy
             ],
             "size": [8 if event["event"] == "snap" else 6 for event in course.accuracy],
             "line": {"width": [1.6 if event["event"] == "snap" else 0 for event in course.accuracy]},

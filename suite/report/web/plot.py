@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from suite.report.figures.style import LOOKS, Look
+from suite.report.figures.style import Look, look_of
 from suite.report.table import Row
 from suite.report.titles import METHODS
 
@@ -32,6 +32,7 @@ SYMBOLS = {  # matplotlib's marker -> plotly's
     "d": "diamond-tall",
     "p": "pentagon",
     "P": "cross",
+    "h": "hexagon",
 }
 SIGNS = {  # the same for the boxes
     "_": "–",
@@ -47,6 +48,7 @@ SIGNS = {  # the same for the boxes
     "d": "♦",
     "p": "⬟",
     "P": "✚",
+    "h": "⬢",
 }
 FONT = {"family": "system-ui, Segoe UI, Roboto, sans-serif", "size": 13}
 
@@ -81,11 +83,11 @@ class Swatch:
 def swatches(plots: list[Plot]) -> list[Swatch]:
     """Of the methods in these figures, in the order in which they appear."""
     methods = dict.fromkeys(trace["meta"]["method"] for plot in plots for trace in plot.traces if "meta" in trace)
-    return [_swatch(method, LOOKS[method]) for method in methods]
+    return [_swatch(method, look_of(method)) for method in methods]
 
 
 def _swatch(method: str, look: Look) -> Swatch:
-    return Swatch(method, METHODS[method], look.colour, SIGNS[look.marker])
+    return Swatch(method, METHODS.get(method, method), look.colour, SIGNS[look.marker])
 
 
 def anchor(row: Row) -> str:

@@ -36,21 +36,31 @@ from suite.sweep import Sweep
 
 
 def write_report(
-    sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, references: References, target: Path
+    sweep: Sweep,
+    sweep_file: Path,
+    ledger: Ledger,
+    usual_root: Path,
+    references: References,
+    target: Path,
+    *,
+    is_usual: bool = True,
 ) -> None:
     """Write the page. The same ledger, at rest and without Slurm, gives the same bytes.
 
     Args:
         sweep_file: is shown as it is.
         usual_root: of ledgers, which commands need not name.
+        is_usual: whether commands need not name the target either.
     """
-    text = report(sweep, sweep_file, ledger, usual_root, references)
+    text = report(sweep, sweep_file, ledger, usual_root, references, None if is_usual else target)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, partial(Path.write_text, data=text, encoding="utf-8"))
 
 
-def report(sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, references: References) -> str:
-    """The page's text."""
+def report(
+    sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, references: References, target: Path | None = None
+) -> str:
+    """The page's text; `target` is where it goes, if commands must name that."""
     trials, shorten = sweep.trials, Shorten(ledger.root)
     frame = tidy(ledger, trials)
     tables = tables_of(ledger.sweep, frame, references)
@@ -74,7 +84,7 @@ def report(sweep: Sweep, sweep_file: Path, ledger: Ledger, usual_root: Path, ref
         origin=made_from,
         source=sweep_file.read_text(encoding="utf-8"),
         source_name=sweep_file.name,
-        commands=commands(sweep_file, ledger.root, usual_root, made_from.commit),
+        commands=commands(sweep_file, ledger.root, usual_root, made_from.commit, target),
         elsewhere=LEDGER,
         plots=plots,
         specs={plot.id: plot.spec for plot in plots},

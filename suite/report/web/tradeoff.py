@@ -7,7 +7,7 @@ from typing import Any
 
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import full_name, trials_each
-from suite.report.figures.style import LOOKS
+from suite.report.figures.style import look_of
 from suite.report.figures.variants import variants
 from suite.report.number import number
 from suite.report.table import FULL_PRECISION, Block, Row
@@ -45,9 +45,8 @@ def _plot(identity: str, words: str, title: str, block: Block, points: list[Poin
         id=identity,
         title=f"{block.title}: accuracy against {words}",
         caption=f"Mean top-1 accuracy and sample standard deviation, {trials_each([row for row, _, _ in points])}. "
-        "Dashed: Pareto front of all methods, which no configuration beats in both respects. A click leads to the trials."
-        + _lines(block)
-        + _below(points),
+        "Dashed: Pareto front of all methods, hidden ones too, which no configuration beats in both respects. "
+        "A click leads to the trials." + _lines(block) + _below(points),
         alt=f"Accuracy against {words} of {len(points)} configurations. Most accurate: {full_name(best[0])} with "
         f"{best[2]:.2f} %. On the Pareto front by rising size: {', '.join(full_name(row) for row, _, _ in front)}.",
         traces=[_front(front), *traces],
@@ -73,7 +72,7 @@ def _front(points: list[Point]) -> Trace:
 
 
 def _method(method: str, points: list[Point], forms: Mapping[str, str]) -> Trace:
-    look = LOOKS[method]
+    look = look_of(method)
     return {
         "type": "scatter",
         "mode": "markers",

@@ -1,0 +1,53 @@
+"""What the LaTeX of all tables shares: texts as it prints them, how wide they are, and a float of an article's width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_TEX = str.maketrans({
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
+    "±": r"$\pm$", "−": "$-$", "×": r"$\times$", "Δ": r"$\Delta$", "–": "--",
+})  # fmt: skip
+
+# In pt: an article's line; the space from a column to the next; what characters take in \footnotesize, at most about
+LINE, GAP = 345.0, 6.0
+_NARROW, _LETTER, _WIDE = {" ": 2.9, ".": 2.4, ",": 2.4}, 4.6, 7.2
+
+
+def tex(text: object) -> str:
+    """A text as LaTeX prints it."""
+    return str(text).translate(_TEX)
+
+
+def points(text: str) -> float:
+    """How wide a text is in a table."""
+    return sum(_NARROW.get(char, _LETTER if char.isdigit() or char.islower() else _WIDE) for char in text)
+
+
+def float_of(title: str, columns: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A float for a document that loads `booktabs`.
+
+    Args:
+        columns: as `tabular` has them, such as `p{40pt}r`.
+        heading, rows: cells, already LaTeX.
+    """
+    first, *others = [" & ".join(cells) + r" \tabularnewline" for cells in (heading, *rows)]
+    return "\n".join([
+        r"\begin{table}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{tex(title)}}}",
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        r"\toprule",
+        first,
+        r"\midrule",
+        *others,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ])  # fmt: skip
+
+
+def below(lines: Sequence[str]) -> list[str]:
+    """Paragraphs of small print."""
+    return [r"{\footnotesize\raggedright", *(r"\noindent " + tex(line) + r"\par" for line in lines), "}"]
