@@ -1,4 +1,4 @@
-"""What packing and unpacking a network of VGG-16's size takes: peak memory and time, each in a process of its own.
+"""What `slq pack`, `verify` and `unpack` take for a network of VGG-16's size: peak memory and time, each in a process of its own.
 
 python benchmarks/streaming.py
 
@@ -26,14 +26,14 @@ SHAPES |= {
     "classifier.6.weight": (1000, 4096),
 }
 VALUES = 32
+# Runs the command; without arguments it shows what starting takes.
 MEASURED = """
-import sys
-from pathlib import Path
-from suite.pack.convert import pack, unpack, verify
-source, target = map(Path, sys.argv[2:])
-if sys.argv[1] != "start":
-    {"pack": pack, "unpack": unpack, "verify": lambda file, against: verify(file, against)}[sys.argv[1]](source, target)
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+import atexit, sys, torch
+from suite.cli import main
+peak = lambda: next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+atexit.register(lambda: print(peak(), file=sys.stderr))
+if sys.argv[1:]:
+    main()
 """
 
 
@@ -57,22 +57,20 @@ def make(path: Path) -> int:
     return max(one.size for one in facts)
 
 
-def measured(what: str, source: Path, target: Path) -> tuple[float, float]:
-    """Seconds, and MB that were resident at most."""
+def measured(*command: str | Path) -> tuple[float, float]:
+    """Seconds that `slq` with these arguments takes, and MB that are resident at most."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", MEASURED, what, source, target], capture_output=True, check=True)
-    return time.perf_counter() - start, int(done.stdout) * 1024 / 1e6
+    done = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, check=True)
+    return time.perf_counter() - start, int(done.stderr.split()[-1]) * 1024 / 1e6
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, packed, again = (Path(folder) / name for name in ("vgg.safetensors", "vgg.slq", "again.safetensors"))
         largest = make(source)
-        _, start = measured("start", source, packed)
-        rows = [
-            (what, *measured(what, *files))
-            for what, files in {"pack": (source, packed), "verify": (packed, source), "unpack": (packed, again)}.items()
-        ]
+        _, start = measured()
+        commands = [("pack", source, packed), ("verify", packed, "--against", source), ("unpack", packed, again)]
+        rows = [(command[0], *measured(*command)) for command in commands]
         network = source.stat().st_size / 1e6
         print(
             f"The network takes {network:.0f} MB, its largest layer {largest / 1e6:.0f} MB, the packed file "

@@ -23,6 +23,8 @@ from suite.quant.layer import Layer
 # results stay those of torch's own step to the bit; above, they equal them to rounding.
 LARGE = 1_000_000
 
+# What kernels leave out, as torch's groups of parameters call it.
+_LEFT_OUT = {SGD: ("dampening", "nesterov", "maximize"), Adam: ("amsgrad", "maximize", "decoupled_weight_decay")}
 
 Columns = Sequence[Sequence[Tensor]]  # equally long; a row is what belongs to one weight, all flat and of one length
 
@@ -51,10 +53,14 @@ def _step_and_restore(optimizer: Optimizer, values: list[tuple[Tensor, Tensor, T
 
 def _has_kernel(optimizer: Optimizer, weights: list[Tensor]) -> bool:
     """Whether there is a kernel for this optimiser and these weights, and they are enough for it."""
-    known = isinstance(optimizer, Adam) or (
-        isinstance(optimizer, SGD) and all(g["momentum"] for g in optimizer.param_groups)
-    )
-    return known and sum(w.numel() for w in weights) >= LARGE and all(_is_plain(w) for w in weights)
+    enough = sum(w.numel() for w in weights) >= LARGE and all(_is_plain(w) for w in weights)
+    return enough and type(optimizer) in _LEFT_OUT and all(_is_usual(optimizer, g) for g in optimizer.param_groups)
+
+
+def _is_usual(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    """Whether a kernel does for this group of parameters what torch does; there is none for SGD without momentum."""
+    has_momentum = isinstance(optimizer, Adam) or bool(group["momentum"])
+    return has_momentum and not any(group.get(flag) for flag in _LEFT_OUT[type(optimizer)])
 
 
 def _is_plain(weight: Tensor) -> bool:

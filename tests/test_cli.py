@@ -92,6 +92,11 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert ended.stderr == "error: no file none.yaml; the sweeps that come with the suite are jobs/*.yaml\n"
 
 
+def test_a_mistake_moves_no_cursor(slq: Slq) -> None:
+    ended = slq("verify", "none\x1b[2J.slq")
+    assert (ended.code, ended.err) == (2, "error: no file none\\x1b[2J.slq\n")
+
+
 @pytest.mark.parametrize("command", WITH_SWEEP)
 def test_every_command_refuses_a_broken_sweep(slq: Slq, tmp_path: Path, command: str) -> None:
     file = tmp_path / "x.yaml"

@@ -9,6 +9,7 @@ import torch
 
 from suite import masked
 from suite.config import Recipe
+from suite.quant.layer import Layer
 from tests.masked_steps import Run, check
 
 SGD = Recipe(learning_rate=0.05, weight_decay=0.1)
@@ -50,6 +51,37 @@ def test_saved_state_goes_on_as_if_nothing_had_happened(recipe: Recipe, layout: 
     second.go(3)
     for weight, expected in zip(second.weights, whole.weights, strict=True):
         assert torch.equal(weight, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (torch.optim.SGD, {"momentum": 0.9, "dampening": 0.5}),
+        (torch.optim.SGD, {"momentum": 0.9, "maximize": True}),
+        (torch.optim.Adam, {"amsgrad": True}),
+        (torch.optim.Adam, {"maximize": True}),
+        (torch.optim.Adam, {"decoupled_weight_decay": True}),
+        (torch.optim.AdamW, {}),
+    ],
+)
+def test_what_no_kernel_does_is_left_to_torch(
+    kind: type[torch.optim.Optimizer], settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masked, "LARGE", 0)
+    steps = []
+    for is_masked in (True, False):
+        rng = torch.Generator().manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(400, generator=rng))
+        layer = Layer.untouched(weight)
+        layer.frozen = torch.rand(400, generator=rng) < 0.5
+        optimizer = kind([weight], lr=0.01, weight_decay=0.1, **settings)
+        step = masked.masked_step(optimizer, [layer]) if is_masked else optimizer.step
+        for _ in range(4):
+            weight.grad = torch.randn(400, generator=rng)
+            step()
+        steps.append(weight.detach()[~layer.frozen])
+    assert torch.equal(*steps)
 
 
 def test_nothing_frozen_is_torchs_own_step() -> None:

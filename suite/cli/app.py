@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from suite.errors import UserError, choices
+from suite.printable import printable
 
 if TYPE_CHECKING:
     from suite.ledger import Ledger, Work
@@ -46,7 +47,8 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        lines = map(printable, str(error).split("\n"))
+        err.print("error: " + "\n".join(lines), style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except PermissionError as error:
         err.print(f"error: {error.filename}: {error.strerror}", style="red", markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ Files depend on how constriction 0.5 rounds probabilities: a later series of it 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from suite.pack.varint import Reader, varint
 WORD = 4  # bytes that the coder emits at a time
 FIRST = 16  # symbols coded before the adaptive model looks at what has been seen for the first time
 PRIORS = (0.01, 0.03, 0.1, 0.3, 1.0)  # what every symbol counts before it has been seen
+PIECE = 2**16  # symbols that are copied, to other integers, at a time
 
 Probabilities = NDArray[np.float64]
 
@@ -39,16 +41,20 @@ class RangeEncoder:
     def put(self, symbols: Symbols, probabilities: Probabilities) -> None:
         """Symbols that all have these (K,) probabilities; none needs to be above zero, each is given at least 2^-24."""
         model = self._stream.model.Categorical(probabilities, perfect=False)
-        self._encoder.encode(symbols.astype(np.int32), model)
+        for start in range(0, len(symbols), PIECE):
+            self._encoder.encode(symbols[start : start + PIECE].astype(np.int32), model)
 
     def put_bits(self, bits: NDArray[Any], ones: Probabilities) -> None:
         """Bits, each with its own probability of being one."""
         self._encoder.encode(bits.astype(np.int32), self._stream.model.Bernoulli(perfect=False), ones)
 
-    def bytes(self) -> bytes:
-        """All so far, without the zeros at the end of the last word."""
-        words: bytes = self._encoder.get_compressed().astype(">u4").tobytes()
-        return words[:-WORD] + words[-WORD:].rstrip(b"\0")
+    def bytes(self, head: bytes = b"") -> bytes:
+        """What stands before, then all so far, without the zeros at the end of the last word."""
+        words = self._encoder.get_compressed()
+        if sys.byteorder == "little":
+            words.byteswap(inplace=True)
+        last = words[-1:].tobytes()
+        return b"".join((head, words.view(np.uint8)[: words.nbytes - len(last) + len(last.rstrip(b"\0"))]))
 
 
 class RangeDecoder:
@@ -62,9 +68,6 @@ class RangeDecoder:
     def get(self, count: int, probabilities: Probabilities) -> Symbols:
         return self._decode(self._stream.model.Categorical(probabilities, perfect=False), count)
 
-    def get_bits(self, ones: Probabilities) -> Symbols:
-        return self._decode(self._stream.model.Bernoulli(perfect=False), ones)
-
     def get_bit(self, one: float) -> int:
         """A single bit with this probability of being one."""
         try:
@@ -74,7 +77,7 @@ class RangeDecoder:
 
     def _decode(self, *what: Any) -> Symbols:
         try:
-            symbols: Symbols = self._decoder.decode(*what).astype(np.uint32)
+            symbols: Symbols = self._decoder.decode(*what).view(np.uint32)
         except AssertionError as error:
             raise PackError(f"an arithmetically coded stream is damaged: {error}") from None
         return symbols
@@ -93,12 +96,12 @@ class Static:
     def encode(self, symbols: Symbols, alphabet: int, row: int = 0) -> bytes:
         if alphabet < 2 or not len(symbols):
             return b""
-        table = _rounded(np.bincount(symbols, minlength=alphabet))
+        table = _rounded(_counts(symbols, alphabet))
         encoder = RangeEncoder()
         encoder.put(symbols, _probabilities(table))
         deflated, raw = deflate(table.tobytes()), table.tobytes()
         shown = varint(len(deflated)) + deflated if len(deflated) + 2 < len(raw) else varint(0) + raw
-        return shown + encoder.bytes()
+        return encoder.bytes(shown)
 
     def decode(self, data: bytes, alphabet: int, count: int, row: int = 0) -> Symbols:
         if alphabet < 2 or not count:
@@ -113,6 +116,14 @@ class Static:
         symbols = decoder.get(count, _probabilities(table))
         decoder.end()
         return symbols
+
+
+def _counts(symbols: Symbols, alphabet: int) -> NDArray[np.int64]:
+    """How often each occurs, (alphabet,)."""
+    counts = np.zeros(alphabet, dtype=np.int64)
+    for start in range(0, len(symbols), PIECE):  # NumPy makes wide integers of what it counts
+        counts += np.bincount(symbols[start : start + PIECE], minlength=alphabet)
+    return counts
 
 
 def _rounded(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -144,8 +155,8 @@ class Adaptive:
         encoder, counts = RangeEncoder(), np.full(alphabet, PRIORS[prior])
         for start, stop in portions(len(symbols)):
             encoder.put(symbols[start:stop], counts / counts.sum())
-            counts += np.bincount(symbols[start:stop], minlength=alphabet)
-        return bytes((prior,)) + encoder.bytes()
+            counts += _counts(symbols[start:stop], alphabet)
+        return encoder.bytes(bytes((prior,)))
 
     def decode(self, data: bytes, alphabet: int, count: int, row: int = 0) -> Symbols:
         if alphabet < 2 or not count:
@@ -155,7 +166,7 @@ class Adaptive:
         decoder, symbols = RangeDecoder(reader.rest()), np.empty(count, dtype=np.uint32)
         for start, stop in portions(count):
             symbols[start:stop] = decoder.get(stop - start, counts / counts.sum())
-            counts += np.bincount(symbols[start:stop], minlength=alphabet)
+            counts += _counts(symbols[start:stop], alphabet)
         decoder.end()
         return symbols
 

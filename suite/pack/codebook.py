@@ -58,6 +58,8 @@ class Codebook:
     def read(reader: Reader) -> Codebook:
         kind, is_stepped = divmod(reader.number(), 2)
         dimension, dtype = kind // FLOATS, DTYPES[kind % FLOATS]
+        if is_stepped and dimension:
+            raise PackError(f"a codebook of vectors of {dimension} has no step")
         if is_stepped:
             (step,) = struct.unpack("<d", reader.take(8))
             lowest, reach = reader.number(2 * FARTHEST + 1) - FARTHEST, reader.number(2 * FARTHEST + 2)

@@ -22,8 +22,9 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 class CompressedWeight(nn.Module):
     """A weight of N numbers as codes (a byte each, or two for more than 256 entries) and a codebook.
 
-    Torch decodes it whenever its layer asks for its weight, to the bits that the file stands for. A pruned weight has a code
-    like any other, unless there are vectors or dither: then a mask says where weights are, a byte for each.
+    Torch decodes it whenever its layer asks for its weight, to the bits that the file stands for; then it gets the `dtype` of the
+    network, if that is another one. A pruned weight has a code like any other, unless there are vectors or dither: then a mask
+    says where weights are, a byte for each.
     """
 
     codes: Tensor  # flat, uint8 or int16
@@ -31,7 +32,7 @@ class CompressedWeight(nn.Module):
     live: Tensor | None
     scale: Tensor | None
 
-    def __init__(self, coded: Coded) -> None:
+    def __init__(self, coded: Coded, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         coded = filled(coded)
         width = torch.uint8 if len(coded.codebook) <= NARROW else torch.int16
@@ -40,12 +41,13 @@ class CompressedWeight(nn.Module):
         self.register_buffer("live", coded.live)
         self.register_buffer("scale", None if coded.scale is None else coded.scale.to(coded.dtype))
         self._shape, self._dtype, self._dither = coded.shape, coded.dtype, coded.dither
+        self._wanted = dtype or coded.dtype
 
     def weight(self) -> Tensor:
         """The weights, decoded anew."""
         values = _looked_up(self.codebook, self.codes).flatten()
         about = Coded(self._shape, self._dtype, self.codes, self.codebook, self.live, self.scale, self._dither)
-        return about.with_values(values)
+        return about.with_values(values).to(self._wanted)
 
     def forward(self, nothing: Tensor) -> Tensor:
         """What torch calls in place of the parameter, of which nothing is left."""
@@ -53,7 +55,7 @@ class CompressedWeight(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor]:
         """What torch keeps in place of the parameter."""
-        return (torch.empty(0, dtype=self._dtype),)
+        return (torch.empty(0, dtype=self._wanted),)
 
 
 def load_compressed(path: Path, model: nn.Module) -> None:
@@ -65,7 +67,8 @@ def load_compressed(path: Path, model: nn.Module) -> None:
 
     Raises:
         PackError: if the file is damaged or of another kind.
-        ValueError: if a tensor is missing or has another shape.
+        ValueError: if a tensor is missing or has another shape; if something on "meta" is not in the file, such as a buffer that
+            is not persistent.
     """
     content = open_packed(path)
     state = state_of(model)
@@ -75,13 +78,16 @@ def load_compressed(path: Path, model: nn.Module) -> None:
         check_shapes(path, wanted, {name: content.shape(entry) for name, entry in entries.items()})
         owners = _owners(model)
         compressed = {name for name, entry in entries.items() if _stays(content, entry) and state[name] in owners}
-        plain = {name: content.tensor(entry) for name, entry in entries.items() if name not in compressed}
+        plain = {n: content.tensor(entry).to(state[n].dtype) for n, entry in entries.items() if n not in compressed}
         model.load_state_dict(plain, strict=False, assign=any(tensor.is_meta for tensor in state.values()))
+        for name in plain:
+            _share(model, name, owners.get(state[name], []))
         for name in compressed:
-            weight, device = CompressedWeight(content.coded(entries[name])), state[name].device
+            weight, device = CompressedWeight(content.coded(entries[name]), state[name].dtype), state[name].device
             _replace(owners[state[name]], weight if device.type == "meta" else weight.to(device))
     except PackError as error:
         raise PackError(f"{path} cannot be read: {error}") from None
+    _refuse_meta(path, model)
 
 
 def _stays(content: Packed, entry: Entry) -> bool:
@@ -96,6 +102,18 @@ def _owners(model: nn.Module) -> dict[Tensor, list[tuple[nn.Module, str]]]:
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             owners.setdefault(parameter, []).append((module, name))
     return owners
+
+
+def _share(model: nn.Module, name: str, owners: list[tuple[nn.Module, str]]) -> None:
+    """Give the parameter of this name to all that had it: one that is assigned, torch gives to the first only."""
+    for module, attribute in owners:
+        setattr(module, attribute, model.get_parameter(name))
+
+
+def _refuse_meta(path: Path, model: nn.Module) -> None:
+    left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if left:
+        raise ValueError(f'{path} lacks {", ".join(left)}, which is on "meta": build the network on another device')
 
 
 def _replace(owners: list[tuple[nn.Module, str]], weight: CompressedWeight) -> None:

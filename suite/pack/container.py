@@ -23,12 +23,14 @@ from suite.pack.codebook import Codebook
 from suite.pack.deflate import deflate, inflate
 from suite.pack.errors import PackError
 from suite.pack.header import MAGIC, Data, Described, Header, Kind, checksum
+from suite.pack.plane import Plane
 from suite.pack.raw import DTYPES, dtype_number, from_bytes, to_bytes, view_of
 from suite.pack.shape import numel
-from suite.pack.sparse import is_sparse, read_sparse, sparse
+from suite.pack.sparse import is_sparse, positions, read_sparse, sparse
 from suite.pack.streams import AUTO
 from suite.pack.tensor import Section
 from suite.pack.varint import Reader, varint
+from suite.printable import printable
 from suite.quant.coded import Coded
 
 MOST_DEFLATED = 1100  # bytes that a byte of deflate can stand for: 1032, and a little for short pieces
@@ -55,7 +57,7 @@ class Entry:
             return read_sparse(self.data, dtype, self.shape)
         size = numel(self.shape) * dtype.itemsize
         if self.kind == "deflated" and size > MOST_DEFLATED * len(self.data):
-            raise PackError(f"{self.name} would be {size} bytes, more than {len(self.data)} can stand for")
+            raise PackError(f"{printable(self.name)} would be {size} bytes, more than {len(self.data)} can stand for")
         return from_bytes(inflate(self.data, size) if self.kind == "deflated" else self.data, dtype, self.shape)
 
 
@@ -84,6 +86,12 @@ class Packed:
     def bytes_of(self, entry: Entry) -> int:
         """What the decoded tensor takes. Raises `PackError`."""
         return numel(self.shape(entry)) * self.dtype(entry).itemsize
+
+    def planes(self, entry: Entry) -> tuple[Plane, ...]:
+        """What has to be decoded symbol by symbol; nothing of tensors that are raw or deflated. Raises `PackError`."""
+        if entry.kind == "coded":
+            return self.section(entry).planes
+        return (positions(Reader(entry.data), entry.shape),) if entry.kind == "sparse" else ()
 
     def coded(self, entry: Entry) -> Coded:
         """Codes and codebook of a quantized tensor, and whatever else makes its weights. Raises `PackError`."""
@@ -125,7 +133,7 @@ def unpacked(data: bytes) -> Packed:
     header = Header.read(reader)
     shelf = _checked(reader, header.books_size, header.books_checksum, "the codebooks")
     entries = [
-        Entry(one.name, one.kind, _checked(reader, one.size, one.checksum, one.name), one.dtype, one.shape)
+        Entry(one.name, one.kind, _checked(reader, one.size, one.checksum, printable(one.name)), one.dtype, one.shape)
         for one in header.tensors
     ]
     reader.end()

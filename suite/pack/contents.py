@@ -12,7 +12,8 @@ from suite.pack.shape import numel
 from suite.pack.streams import FAST
 
 # Coders that know no more than the symbols, and those of them whose sizes results record.
-ALONE = tuple(coder.name for coder in CODERS if coder.name not in ("density", "mixing"))
+APART = ("density", "mixing")  # look at rows and columns, too, and are slow or for bits only
+ALONE = tuple(coder.name for coder in CODERS if coder.name not in APART)
 RECORDED = tuple(name for name in ALONE if name not in FAST)
 
 

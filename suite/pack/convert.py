@@ -20,14 +20,19 @@ from suite.files import write_atomic
 from suite.pack.container import Entry, Packed, unpacked
 from suite.pack.contents import Line, contents
 from suite.pack.errors import PackError
+from suite.pack.memory import enough_memory
 from suite.pack.raw import view_of
+from suite.pack.shape import numel
 from suite.pack.streamed import Facts, each_tensor, write_each
 from suite.pack.streams import AUTO, check_coder
 from suite.pack.writer import Writer
+from suite.printable import printable
 
 STATE_DICT = {".pt", ".pth", ".bin"}  # endings of files that torch.save wrote
 COMPARED = 2**20  # bytes at a time
 LIMIT = 4 * 2**30  # bytes of tensors that a file may stand for unless more is asked for
+SYMBOL = 4  # bytes that each number counts for at least: a symbol takes as many while it is decoded
+SLOW = 64  # bytes that a symbol counts for beyond that, which takes ten microseconds: 2^26 of them are patience for ten minutes
 
 Named = Iterable[tuple[str, Callable[[], Tensor]]]  # names of tensors, and what gives them
 
@@ -68,7 +73,8 @@ def pack(
     Args:
         source: safetensors, of which one tensor is in memory at a time; or a state_dict that `torch.save` wrote, which is read
             whole, without running code from it; or a state_dict.
-        coder: codes all streams that it can; "auto" is for each stream the one that makes it the shortest.
+        coder: codes all streams that it can; "auto" is for each stream the one that makes it the shortest, of those that are
+            quick on so many symbols.
         metadata: what the file shall say of itself, such as its network and method.
 
     Returns:
@@ -133,11 +139,12 @@ def decode(path: Path, limit: float = LIMIT) -> dict[str, Tensor]:
     """All tensors of a packed file, which may be a stranger's; every checksum is compared.
 
     Args:
-        limit: bytes that the tensors may take together; nothing is decoded if they would take more.
+        limit: bytes that the tensors may take together; nothing is decoded if they would take more. Each number counts four
+            at least, and each symbol of a slow coder (mixing, lzw) 64 more.
 
     Raises:
         PackError: if the file is damaged or of another kind.
-        UserError: if there is no such file, or if its tensors are beyond the limit.
+        UserError: if there is no such file, or if its tensors are beyond the limit, or memory is.
     """
     return dict(_decoded(path, open_packed(path), limit))
 
@@ -193,19 +200,29 @@ def _decoded(path: Path, content: Packed, limit: float) -> Iterator[tuple[str, T
 
 def _tensor(path: Path, content: Packed, entry: Entry) -> Tensor:
     try:
-        return content.tensor(entry)
+        with enough_memory(f"{printable(entry.name)} of {path}"):
+            return content.tensor(entry)
     except PackError as error:
         raise PackError(f"{path} cannot be decoded: {error}") from None
 
 
 def _check_size(path: Path, content: Packed, limit: float) -> None:
     try:
-        size = sum(content.bytes_of(entry) for entry in content.entries)
+        size = sum(_counted(content, entry) for entry in content.entries)
     except PackError as error:
         raise PackError(f"{path} cannot be decoded: {error}") from None
     if size > limit:
         found, allowed = f"{size / 2**30:.1f} GiB", f"{limit / 2**30:g} GiB"
-        raise UserError(f"{path} holds {found} of tensors, the limit is {allowed}; raise --limit if you trust it")
+        rule = f"a number counts {SYMBOL} bytes at least, and {SLOW} more where a slow coder was used"
+        raise UserError(
+            f"{path} holds {found} of tensors ({rule}), the limit is {allowed}; raise --limit if you trust it"
+        )
+
+
+def _counted(content: Packed, entry: Entry) -> int:
+    """Bytes that a tensor counts for, in memory and time. Raises `PackError`."""
+    slow = sum(stream.count for plane in content.planes(entry) for stream in plane.streams if stream.is_slow)
+    return max(content.bytes_of(entry), SYMBOL * numel(content.shape(entry))) + SLOW * slow
 
 
 def open_packed(path: Path) -> Packed:
@@ -235,7 +252,8 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(f"{path} is no state_dict that torch saved: {type(error).__name__}: {reason}") from None
     if not isinstance(state, dict) or not all(isinstance(k, str) and _is_plain(t) for k, t in state.items()):
-        keys = f"; it has {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else ""
+        first = ", ".join(printable(str(key)) for key in list(state)[:5]) if isinstance(state, dict) else ""
+        keys = f"; it has {first}" if isinstance(state, dict) else ""
         raise UserError(
             f"{path} has not a dense tensor under each name, as a state_dict has{keys}; save model.state_dict()"
         )
@@ -260,6 +278,7 @@ def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
 
 def _unlike(name: str, ours: Tensor | None, theirs: Tensor | None) -> str:
     """How two tensors differ, in words; "" if they are the same to the bit."""
+    name = printable(name)
     if ours is None or theirs is None:
         return f"{name} is in one of them only"
     if ours.dtype != theirs.dtype or ours.shape != theirs.shape:

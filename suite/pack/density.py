@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.pack.arithmetic import Probabilities, RangeDecoder, RangeEncoder
+from suite.pack.arithmetic import WORD, Probabilities, RangeEncoder
 from suite.pack.bits import Symbols
 from suite.pack.errors import PackError
 from suite.pack.varint import Reader
@@ -70,7 +70,7 @@ class Density:
         reader = Reader(data)
         model = MODELS[reader.number(len(MODELS))]
         shape = _shape(count, row)
-        bits = _decoded(RangeDecoder(reader.rest()), shape[::-1] if model.turned else shape, model)
+        bits = _decoded(reader.rest(), shape[::-1] if model.turned else shape, model)
         return (bits.T if model.turned else bits).reshape(-1).astype(np.uint32)
 
 
@@ -100,8 +100,13 @@ def _cost(bits: NDArray[np.uint8], model: _Model) -> float:
     return cost
 
 
+def _chunk(columns: int) -> int:
+    """How many bits of a row are decoded with the same density of the row."""
+    return max(CHUNK, -(-columns // CHUNKS))
+
+
 def _chunks(columns: int) -> Iterator[slice]:
-    length = max(CHUNK, -(-columns // CHUNKS))
+    length = _chunk(columns)
     for start in range(0, columns, length):
         yield slice(start, min(columns, start + length))
 
@@ -125,18 +130,14 @@ def _blocks(bits: NDArray[np.uint8], model: _Model) -> Iterator[tuple[NDArray[np
         above += counts[-1]
 
 
-def _decoded(decoder: RangeDecoder, shape: tuple[int, int], model: _Model) -> NDArray[np.uint8]:
-    columns = shape[1]
-    bits, above = np.zeros(shape, dtype=np.uint8), np.zeros((1, columns), dtype=np.int64)
-    chunks = list(_chunks(columns))
-    for seen, line in enumerate(bits):
-        expected = _of_columns(above, np.array([[seen]]), model)
-        row = _Row(1)
-        for chunk in chunks:
-            line[chunk] = decoder.get_bits(row.probabilities(expected[:, chunk])[0])
-            row.add(line[None, chunk], expected[:, chunk], model)
-        above += line
-    decoder.end()
+def _decoded(data: bytes, shape: tuple[int, int], model: _Model) -> NDArray[np.uint8]:
+    """By compiled loops: a matrix may have as many rows as bits, and each would take 50 microseconds in Python."""
+    from suite.pack import density_fast
+
+    words = np.frombuffer(data + bytes(-len(data) % WORD), dtype=">u4").astype(np.uint32)
+    bits = np.zeros(shape, dtype=np.uint8)
+    if not density_fast.decode(words, bits, _chunk(shape[1]), model.smooth, model.forget):
+        raise PackError("an arithmetically coded stream is damaged, or longer than its symbols")
     return bits
 
 

@@ -34,7 +34,9 @@ def limited(positions: NDArray[np.int64], width: int) -> tuple[Symbols, NDArray[
 
 def places(gaps: Symbols, size: int) -> NDArray[np.int64]:
     """The positions, below `size`, of all entries. Raises `PackError` if the last one lies beyond."""
-    positions = np.cumsum(gaps.astype(np.int64) + 1) - 1
+    positions = np.add(gaps, 1, dtype=np.int64)  # from here on in place: there may be 2^31
+    np.cumsum(positions, out=positions)
+    positions -= 1
     if len(positions) and positions[-1] >= size:
         raise PackError(f"positions reach {positions[-1]} in a tensor of {size}")
     return positions

@@ -27,6 +27,7 @@ MAGIC = b"SLQ"
 VERSION, LABELLED = 1, 2  # of a file without metadata, and with; a reader knows both
 CRC = 4  # bytes
 LARGEST_HEADER = 2**24  # bytes; a name takes a few dozen
+MOST = 2**16  # tensors, or pairs of metadata: a few bytes announce one, in memory it takes hundreds
 
 Kind = Literal["raw", "deflated", "sparse", "coded"]
 KINDS: tuple[Kind, ...] = ("raw", "deflated", "sparse", "coded")
@@ -56,7 +57,12 @@ class Header:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def written(self) -> bytes:
-        """From the mark to the last checksum. What is alike in all tensors stands together, so that it deflates well."""
+        """From the mark to the last checksum. What is alike in all tensors stands together, so that it deflates well.
+
+        Raises `PackError` for more tensors, or metadata, than files may have.
+        """
+        if max(len(self.tensors), len(self.metadata)) > MOST:
+            raise PackError(f"there are more than {MOST} tensors, or pairs of metadata")
         raw = self.body()
         deflated = deflate(raw)
         small = len(deflated) < len(raw)
@@ -93,7 +99,7 @@ class Header:
         expected = int.from_bytes(reader.take(CRC), "little")
         body = reader.take(deflated or size)
         header = Reader(inflate(body, size) if deflated else body)
-        count, books_size = header.number(LARGEST_HEADER), header.number()
+        count, books_size = header.number(MOST + 1), header.number()
         sums = reader.take(CRC * (count + 1))
         if checksum(body + sums) != expected:
             raise PackError("the header does not have its checksum: the file is damaged")
@@ -117,7 +123,7 @@ def _read_facts(header: Reader) -> tuple[Kind, int, int, tuple[int, ...]]:
 
 
 def _read_metadata(header: Reader) -> dict[str, str]:
-    lengths = header.numbers(2 * header.number(LARGEST_HEADER))
+    lengths = header.numbers(2 * header.number(MOST + 1))
     texts = [_text(header, length) for length in lengths]
     keys = _unlike(texts[::2], "keys of the metadata")
     return dict(zip(keys, texts[1::2], strict=True))

@@ -16,6 +16,7 @@ from suite.pack.errors import PackError
 from suite.pack.varint import Reader, varint
 
 LONGEST = 56  # bits of a code word; a 64-bit window holds so many at any bit of a byte
+WIDEST = 32  # bits of a length in a table of lengths that is not deflated
 LOOK = 16  # bits that the decoder looks up at once
 FAST = 2**20  # symbols; longer streams are worth the second that numba takes to be imported
 BLOCK = 2**22  # bits that are read or written at a time; a multiple of 8
@@ -78,7 +79,7 @@ class Huffman:
         if not count:
             reader.end()
             return np.zeros(0, dtype=np.uint32)
-        kind = reader.number(3 * LONGEST)
+        kind = reader.number(WIDEST + 2)
         if kind == 0:
             only = reader.number(alphabet)
             reader.end()

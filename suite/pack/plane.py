@@ -60,6 +60,11 @@ class Plane:
         return Plane(layout, size, alphabet, null, values, positions, width)
 
     @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Of positions, if they are apart, and of values."""
+        return (self.values,) if self.positions is None else (self.positions, self.values)
+
+    @property
     def position_bits(self) -> int:
         """Bits of the positions' stream."""
         return 0 if self.positions is None else self.positions.bits
@@ -68,17 +73,22 @@ class Plane:
         """Decoded. Raises `PackError`."""
         if self.positions is None:
             return self.values.symbols()
-        entries, values = self.positions.symbols(), self.values.symbols()
-        if self.layout == "mask":
-            at: NDArray[np.int64] = np.flatnonzero(entries)
-            if len(at) != len(values):
-                raise PackError(f"{len(at)} positions for {len(values)} values")
-        else:
+        at = self._places(self.positions.symbols())
+        values = self.values.symbols()
+        if len(at) != len(values):
+            raise PackError(f"{len(at)} positions for {len(values)} values")
+        if self.values.alphabet == self.alphabet:
             real = values != self.alphabet - 1  # all but fillers
-            at, values = places(entries, self.size)[real], values[real]
+            at = at[real]
+            values = values[real]
+        values += values >= self.null
         symbols = np.full(self.size, self.null, dtype=np.uint32)
-        symbols[at] = values + (values >= self.null)
+        symbols[at] = values
         return symbols
+
+    def _places(self, entries: Symbols) -> NDArray[np.int64]:
+        """Where the values belong, of a mask or of gaps."""
+        return np.flatnonzero(entries) if self.layout == "mask" else places(entries, self.size)
 
 
 @dataclass(frozen=True)

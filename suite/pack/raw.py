@@ -47,7 +47,7 @@ def from_bytes(data: bytes | memoryview, dtype: torch.dtype, shape: tuple[int, .
     size = torch.Size(shape).numel() * dtype.itemsize
     if len(data) != size:
         raise PackError(f"a tensor of {size} bytes has {len(data)} in the file")
-    if dtype == torch.bool and max(data, default=0) > 1:
+    if dtype == torch.bool and np.frombuffer(data, dtype=np.uint8).max(initial=0) > 1:
         raise PackError("a tensor of truth values holds others")
     tensor = torch.empty(shape, dtype=dtype)
     tensor.reshape(-1).view(torch.uint8).numpy()[:] = np.frombuffer(data, dtype=np.uint8)

@@ -28,20 +28,24 @@ def sparse(tensor: Tensor, coder: str = AUTO) -> bytes:
     flat = tensor.detach().cpu().reshape(-1)
     is_set = flat != 0
     unit = Unit(is_set.to(torch.int32).numpy().view(np.uint32), 2, 0, row_of(tuple(tensor.shape)))
-    positions = min((plane.written() for plane in unit.planes(coder)), key=len)
-    return positions + to_bytes(flat[is_set])
+    return min((plane.written() for plane in unit.planes(coder)), key=len) + to_bytes(flat[is_set])
 
 
 def read_sparse(data: bytes | memoryview, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     """The inverse. Raises `PackError`."""
     reader = Reader(data)
-    is_set = Plane.read(reader, numel(shape), 2, row_of(shape)).symbols()
+    is_set = positions(reader, shape).symbols()
     numbers = reader.rest()
     if len(numbers) != int(is_set.sum()) * dtype.itemsize:
         raise PackError(f"{len(numbers)} bytes for {int(is_set.sum())} numbers of {dtype}")
     raw = np.zeros((len(is_set), dtype.itemsize), dtype=np.uint8)
     raw[is_set != 0] = _bytes_of(numbers, dtype)
-    return from_bytes(raw.tobytes(), dtype, shape)
+    return from_bytes(raw.reshape(-1).data, dtype, shape)
+
+
+def positions(reader: Reader, shape: tuple[int, ...]) -> Plane:
+    """Which numbers are not zero, where a section begins. Raises `PackError`; decodes nothing yet."""
+    return Plane.read(reader, numel(shape), 2, row_of(shape))
 
 
 def _bytes_of(data: bytes, dtype: torch.dtype) -> NDArray[np.uint8]:

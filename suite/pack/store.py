@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from suite.files import write_atomic, write_tensors
 from suite.pack.container import is_packed, packed, unpacked
 from suite.pack.errors import PackError
+from suite.pack.memory import enough_memory
 from suite.quant.layer import Layer
 
 WEIGHT = ".weight"  # a quantized layer's parameter, after the layer's name
@@ -69,18 +70,23 @@ def load_network(path: Path, model: nn.Module) -> None:
 
 def _read(path: Path, wanted: dict[str, Shape] | None) -> dict[str, Tensor]:
     """All tensors, or those of these names, which must have these shapes."""
-    data = path.read_bytes()
     try:
-        if not is_packed(data):
-            state: dict[str, Tensor] = load(data)
-            check_shapes(path, wanted, {name: tuple(tensor.shape) for name, tensor in state.items()})
-            return state if wanted is None else {name: state[name] for name in wanted}
-        content = unpacked(data)
-        check_shapes(path, wanted, {entry.name: content.shape(entry) for entry in content.entries})
-        entries = (entry for entry in content.entries if wanted is None or entry.name in wanted)
-        return {entry.name: content.tensor(entry) for entry in entries}
+        with enough_memory(str(path)):
+            return _stored(path, wanted)
     except (PackError, SafetensorError) as error:
         raise PackError(f"{path} cannot be read: {error}") from None
+
+
+def _stored(path: Path, wanted: dict[str, Shape] | None) -> dict[str, Tensor]:
+    data = path.read_bytes()
+    if not is_packed(data):
+        state: dict[str, Tensor] = load(data)
+        check_shapes(path, wanted, {name: tuple(tensor.shape) for name, tensor in state.items()})
+        return state if wanted is None else {name: state[name] for name in wanted}
+    content = unpacked(data)
+    check_shapes(path, wanted, {entry.name: content.shape(entry) for entry in content.entries})
+    entries = (entry for entry in content.entries if wanted is None or entry.name in wanted)
+    return {entry.name: content.tensor(entry) for entry in entries}
 
 
 def check_shapes(path: Path, wanted: dict[str, Shape] | None, stored: dict[str, Shape]) -> None:

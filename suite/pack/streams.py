@@ -55,6 +55,11 @@ class Stream:
         return Stream(coder, reader.take(reader.number()), alphabet, count, row)
 
     @property
+    def is_slow(self) -> bool:
+        """Whether decoding it takes microseconds a symbol."""
+        return CODERS[self.coder].name in LONGEST
+
+    @property
     def bits(self) -> int:
         return 8 * len(self.written())
 

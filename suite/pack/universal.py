@@ -38,10 +38,10 @@ class _OfBytes(ABC):
 
     def decode(self, data: bytes, alphabet: int, count: int, row: int = 0) -> Symbols:
         planes = _planes(alphabet)
-        symbols = np.zeros(count, dtype=np.uint32)
         raw = self.grow(data, count * planes) if count else data
         if len(raw) != count * planes:
             raise PackError(f"{self.name} makes {len(raw)} bytes where {count * planes} are announced")
+        symbols = np.zeros(count, dtype=np.uint32)
         for plane in np.frombuffer(raw, dtype=np.uint8).reshape(planes, count)[::-1]:
             symbols <<= np.uint32(8)
             symbols |= plane

@@ -18,6 +18,7 @@ from suite.pack.header import Data, Described, Header, Kind, checksum
 from suite.pack.raw import DTYPES, to_bytes
 from suite.pack.streams import AUTO
 from suite.pack.tensor import Section
+from suite.printable import printable
 from suite.quant.coded import Coded
 
 COPIED = 2**20  # bytes at a time
@@ -73,5 +74,5 @@ class Writer:
 
 def _fit(name: str, tensor: Tensor) -> Tensor:
     if tensor.dtype not in DTYPES:
-        raise PackError(f"{name} is of {tensor.dtype}; possible: {', '.join(map(str, DTYPES))}")
+        raise PackError(f"{printable(name)} is of {tensor.dtype}; possible: {', '.join(map(str, DTYPES))}")
     return tensor

@@ -50,7 +50,8 @@ class Bins:
         mantissa = (raw & (2 ** (23 - LOW) - 1)) + np.where((raw >> (23 - LOW)) & 255, 2 ** (23 - LOW), 0)
         ulps = numbers * (mantissa << LOW) + lows[raw]
         sums = np.ldexp(ulps.astype(np.float64), _exponent(raw) - 23)
-        return Bins(_place(raw), numbers, np.where(raw < BINS // 2, sums, -sums), numbers == 1)
+        exact = (numbers == 1) | (lows[raw] == 0)  # no lower bits at all: every value is the one where the bin begins
+        return Bins(_place(raw), numbers, np.where(raw < BINS // 2, sums, -sums), exact)
 
     def widths(self) -> Doubles:
         """Width, (M,), of each bin; 0 of those that stand for one value."""

@@ -41,7 +41,7 @@ class Coded:
         count = self.shape.numel() if self.live is None else int(self.live.sum())
         weights = values[:count]
         if self.dither is not None:
-            weights = weights - self.dither.values(count).to(weights)
+            weights = weights - self.dither.values(count, weights.dtype).to(weights.device)
         if self.live is None:
             weights = weights.view(self.shape)
         else:

@@ -66,3 +66,10 @@ def test_a_codebook_with_more_entries_than_codes_can_name_is_refused() -> None:
     values = (torch.arange(-32768, 32767).double() * 0.5).float()
     with pytest.raises(PackError, match="too large"):
         back(Codebook(values))
+
+
+def test_a_step_of_vectors_is_refused() -> None:
+    stepped = Codebook(torch.arange(-3, 4).float() / 4).written()
+    assert stepped[0] == 1
+    with pytest.raises(PackError, match="vectors of 2 has no step"):
+        Codebook.read(Reader(bytes((1 + 8 * 2,)) + stepped[1:]))

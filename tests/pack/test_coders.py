@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from suite.pack import lzw
+from suite.pack import density, lzw
+from suite.pack.arithmetic import RangeEncoder
 from suite.pack.bits import Symbols, pack, unpack, width_of
 from suite.pack.coders import CODERS, Coder
 from suite.pack.errors import PackError
@@ -116,6 +121,50 @@ def test_density_knows_dead_columns_and_rows() -> None:
     bits = (alive & (rng.random((200, 300)) < 0.5)).astype(np.uint32).reshape(-1)
     sizes = {coder.name: len(coder.encode(bits, 2, 300)) for coder in CODERS}
     assert sizes["density"] < 0.65 * sizes["adaptive"]
+
+
+def coded_by(model: density._Model, bits: NDArray[np.uint8]) -> bytes:
+    """A matrix of bits as a stream of this model, be it the best or not."""
+    encoder = RangeEncoder()
+    for block, ones in density._blocks(density._turned(bits, model), model):
+        encoder.put_bits(block.reshape(-1), ones.reshape(-1))
+    return bytes((model.number,)) + encoder.bytes()
+
+
+@pytest.mark.parametrize("model", density.MODELS, ids=str)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 900), (900, 1), (40, 17), (7, 700)])
+def test_density_decodes_what_every_model_codes(model: density._Model, rows: int, columns: int) -> None:
+    """Coded with constriction and NumPy, decoded by loops that share nothing with them."""
+    rng = np.random.default_rng(columns)
+    for share in (0.0, 0.02, 0.5, 1.0):
+        bits = (rng.random((rows, columns)) < share * rng.random(columns) ** 0.2).astype(np.uint8)
+        data = coded_by(model, bits)
+        assert density.Density().decode(data, 2, bits.size, columns).tolist() == bits.reshape(-1).tolist()
+        with pytest.raises(PackError, match="damaged, or longer"):
+            density.Density().decode(data + bytes((1,) * 8), 2, bits.size, columns)
+
+
+def test_density_takes_no_longer_over_rows_of_one_column() -> None:
+    """A few bytes can announce 2^31 of them."""
+    bits = np.random.default_rng(0).integers(0, 2, (2**18, 1)).astype(np.uint8)
+    model, coder = density.MODELS[0], density.Density()
+    coder.decode(coded_by(model, bits[:9]), 2, 9, 1)  # compiles
+    coded, began = coded_by(model, bits), time.process_time()
+    assert coder.decode(coded, 2, len(bits), 1).tolist() == bits.reshape(-1).tolist()
+    assert time.process_time() - began < 4  # a Python loop takes 15
+
+
+@pytest.mark.parametrize("name", ["bz2", "lzma", "deflate", "zstd"])
+def test_noise_for_very_many_symbols_takes_no_memory(name: str) -> None:
+    (coder,) = [coder for coder in CODERS if coder.name == name]
+    with pytest.raises(PackError):
+        coder.decode(b"noise", 2, 2**31 - 1)  # imports what it needs
+    tracemalloc.start()
+    with pytest.raises(PackError):
+        coder.decode(b"noise", 2, 2**31 - 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24  # LZMA's dictionary has 2^23
 
 
 def test_mixing_knows_neighbours_and_signs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,49 @@ def test_a_shared_weight_is_stored_once(tmp_path: Path) -> None:
     assert torch.equal(model[0].weight, weight.decoded())
     assert torch.equal(model[1].weight, weight.decoded())
     assert held(model) < 2 * 1600
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_shared_tensor_that_is_not_coded_stays_shared(tmp_path: Path, device: str) -> None:
+    with torch.device(device):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))
+    model[1][0].weight, model[1][0].bias = model[0].weight, model[0].bias
+    state = {"0.weight": torch.randn(4, 4), "0.bias": torch.randn(4)}
+    (tmp_path / "m.slq").write_bytes(packed({}, state))
+    load_compressed(tmp_path / "m.slq", model)
+    assert torch.equal(model[0].weight, state["0.weight"])
+    assert model[1][0].weight is model[0].weight
+    assert model[1][0].bias is model[0].bias
+    assert model(torch.ones(1, 4)).isfinite().all()
+
+
+def test_what_would_stay_on_meta_is_refused(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 4))
+        model.register_buffer("scale", torch.ones(1), persistent=False)
+    (tmp_path / "m.slq").write_bytes(packed({}, {"0.weight": torch.randn(4, 4), "0.bias": torch.randn(4)}))
+    with pytest.raises(ValueError, match=r'm\.slq lacks scale, which is on "meta"'):
+        load_compressed(tmp_path / "m.slq", model)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [(torch.float16, torch.float32), (torch.float32, torch.bfloat16), (torch.float32, torch.float64)],
+)
+def test_weights_get_the_type_of_the_network(
+    tmp_path: Path, stored: torch.dtype, wanted: torch.dtype, device: str
+) -> None:
+    layers = {name: replace(coded(shape, "scaled dither"), dtype=stored) for name, shape in SHAPES.items()}
+    others = {name: tensor.to(stored) if tensor.is_floating_point() else tensor for name, tensor in plain().items()}
+    (tmp_path / "m.slq").write_bytes(packed(layers, others))
+    decoded, images = network().to(wanted), torch.randn(2, 3, 8, 8, dtype=wanted)
+    load_network(tmp_path / "m.slq", decoded)
+    with torch.device(device):
+        compressed = network().to(wanted)
+    load_compressed(tmp_path / "m.slq", compressed)
+    with torch.inference_mode():
+        assert torch.equal(compressed(images), decoded(images))
 
 
 def test_half_precision(tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from suite.pack.raw import DTYPES
 from suite.pack.store import load_state
 from suite.pack.tensor import Section
 from suite.pack.varint import Reader, varint
+from suite.quant import dither
 from suite.quant.coded import Coded
 from suite.quant.dither import Dither
+from suite.quant.lattice import LATTICES
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 quick = settings(max_examples=60, deadline=None)
@@ -249,7 +251,8 @@ def test_metadata_may_be_anything() -> None:
     [
         (b"", "announced"),
         (varint(2**40), "below"),
-        (varint(2**23), "announced"),
+        (varint(2**16 + 1), "below 65537"),
+        (varint(2**16), "announced"),
         (varint(1, 2**40, 0), "announced"),
         (varint(1, 1, 0), "announced"),
         (varint(2, 1, 0, 1, 0) + b"aa", "two keys of the metadata have the same name"),
@@ -272,3 +275,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, data: bytes) -> Non
     (tmp_path / "m.slq").write_bytes(data)
     with pytest.raises(PackError, match=r"m\.slq cannot be read"):
         load_state(tmp_path / "m.slq")
+
+
+@pytest.mark.parametrize("lattice", LATTICES)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_dither_is_drawn_in_pieces(lattice: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Dither(3, 0.1, lattice).values(1001)
+    monkeypatch.setattr(dither, "PIECE", 64)
+    assert bits_of(Dither(3, 0.1, lattice).values(1001, dtype)) == bits_of(whole.to(dtype))
+
+
+def test_dither_takes_little_more_memory_than_its_numbers() -> None:
+    tracemalloc.start()
+    Dither(3, 0.1, "E8").values(2**21, torch.float32)
+    peak = tracemalloc.get_traced_memory()[1]  # of NumPy; torch's is not counted
+    tracemalloc.stop()
+    assert peak < 2**21 * 4

@@ -15,12 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from suite.pack.container import packed, unpacked
+from suite.errors import UserError
+from suite.pack.container import Packed, packed, unpacked
 from suite.pack.contents import contents
-from suite.pack.convert import decode, difference, inspect, pack, pack_tensors, unpack
+from suite.pack.convert import SLOW, decode, difference, inspect, pack, pack_tensors, unpack
 from suite.pack.distinct import coded_of
 from suite.pack.header import LABELLED, VERSION
+from suite.pack.memory import enough_memory
 from suite.pack.raw import DTYPES
+from suite.pack.store import load_state
 from suite.quant.coded import Coded
 from tests.conftest import Slq
 
@@ -286,3 +289,71 @@ def test_another_network_is_told_apart(slq: Slq, tmp_path: Path) -> None:
     assert slq("verify", target, "--against", ours).code == 0
     ended = slq("verify", target, "--against", theirs)
     assert (ended.code, "the numbers of w differ" in ended.err) == (2, True)
+
+
+FORGED = "a\x1b[2J\nok, 3 tensors"
+
+
+def test_a_name_cannot_forge_lines_of_an_error(slq: Slq, tmp_path: Path) -> None:
+    data = pack_tensors({FORGED: torch.arange(50)})
+    (tmp_path / "damaged.slq").write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))
+    (tmp_path / "m.slq").write_bytes(data)
+    save_file({FORGED: torch.arange(1, 51)}, tmp_path / "other.safetensors")
+    torch.save({FORGED: torch.ones(2) * 1j}, tmp_path / "complex.pt")
+    torch.save({FORGED: {}}, tmp_path / "nested.pt")
+    for command in (
+        ("verify", tmp_path / "damaged.slq"),
+        ("verify", tmp_path / "m.slq", "--against", tmp_path / "other.safetensors"),
+        ("pack", tmp_path / "complex.pt", tmp_path / "out.slq"),
+        ("pack", tmp_path / "nested.pt", tmp_path / "out.slq"),
+    ):
+        ended = slq(*command)
+        assert ended.code == 2
+        assert r"a\x1b[2J\nok, 3 tensors" in ended.err
+        assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_is_no_traceback(
+    slq: Slq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> Tensor:
+        raise error
+
+    (tmp_path / "m.slq").write_bytes(pack_tensors({"w": torch.ones(4)}))
+    monkeypatch.setattr(Packed, "tensor", fail)
+    ended = slq("verify", tmp_path / "m.slq")
+    assert (ended.code, "there is not enough memory for w of" in ended.err) == (2, True)
+    with pytest.raises(UserError, match=r"not enough memory for .*m\.slq"):
+        load_state(tmp_path / "m.slq")
+
+
+def test_other_errors_are_not_taken_for_too_little_memory() -> None:
+    with pytest.raises(RuntimeError, match="a mistake"), enough_memory("this"):
+        raise RuntimeError("a mistake")
+
+
+def test_numbers_of_a_byte_count_as_four(tmp_path: Path) -> None:
+    """Symbols take as many while they are decoded."""
+    pack({"w": torch.eye(500, dtype=torch.int8)}, tmp_path / "m.slq")
+    assert decode(tmp_path / "m.slq", limit=10**6)["w"].sum() == 500
+    with pytest.raises(UserError, match="raise --limit"):
+        decode(tmp_path / "m.slq", limit=10**6 - 1)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "coded"])
+def test_symbols_of_slow_coders_count_for_more(tmp_path: Path, kind: str) -> None:
+    """Ten microseconds each, and a file may have many such streams of a few bytes."""
+    numbers = torch.randn(40, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    tensor = numbers.where(numbers > 1, 0.0) if kind == "sparse" else (numbers > 1).double()
+    files = {name: tmp_path / f"{name}.slq" for name in ("adaptive", "mixing")}
+    for name, file in files.items():
+        data = packed({}, {"w": tensor}, name) if kind == "sparse" else pack_tensors({"w": tensor}, name)
+        assert unpacked(data).entries[0].kind == kind
+        file.write_bytes(data)
+    assert decode(files["adaptive"], limit=tensor.nbytes)["w"].equal(tensor)
+    assert decode(files["mixing"], limit=tensor.nbytes + 2 * SLOW * 2000)["w"].equal(tensor)
+    with pytest.raises(UserError, match="a slow coder"):
+        decode(files["mixing"], limit=tensor.nbytes + SLOW)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.errors import UserError
-from suite.pack import bits, huffman, rans
+from suite.pack import bits, bits_fast, huffman, rans
 from suite.pack.bits import Symbols
 from suite.pack.coders import CODERS
 from suite.pack.errors import PackError
@@ -41,6 +41,15 @@ def test_packed_bits_are_the_same(width: int, count: int, seed: int) -> None:
         assert bits.unpack(plain, width, count).tolist() == symbols.tolist()
         with pytest.raises(PackError, match="do not take"):
             bits.unpack(plain + b"\0", width, count)
+
+
+def test_loops_of_every_width_are_kept_for_the_next_process() -> None:
+    symbols = np.arange(40, dtype=np.uint32) % 8
+    for _ in range(2):
+        bits_fast._packing.cache_clear()
+        packed = [bits_fast.pack(symbols, width) for width in (3, 5)]
+    assert packed == [bits.pack(symbols, width) for width in (3, 5)]
+    assert [sum(bits_fast._packing(width).stats.cache_hits.values()) for width in (3, 5)] == [1, 1]
 
 
 @quick

@@ -13,9 +13,10 @@ from suite.pack import bits, huffman, rans
 from suite.pack.bits import Symbols
 from suite.pack.coders import CODERS, Coder
 from suite.pack.container import packed, unpacked
-from suite.pack.header import KINDS
+from suite.pack.header import KINDS, MOST
 from suite.pack.plane import LAYOUTS
 from suite.pack.raw import DTYPES
+from suite.pack.streams import LONGEST
 from suite.quant.lattice import LATTICES
 from tests.pack.page_decoder import DECODERS
 
@@ -107,3 +108,19 @@ def test_a_decoder_written_from_the_page_decodes_what_is_written(
 def test_everything_is_on_the_page_with_its_number(names: list[str]) -> None:
     for number, name in enumerate(names):
         assert re.search(rf"\| {number} \| {name}\b", PAGE), f"{name} is not on the page as number {number}"
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        ("`T`: how many tensors, at most 2^16 ", MOST == 2**16),
+        ("`M`, pairs of metadata, at most 2^16;", MOST == 2**16),
+        ("A number k, at most 33,", huffman.WIDEST + 1 == 33),
+        (f"Lengths are at most {huffman.LONGEST}", True),
+        ("| 8 | mixing | 2^20 |", LONGEST["mixing"] == 2**20),
+        ("| 9 | lzw | 2^17 |", LONGEST["lzw"] == 2**17),
+    ],
+)
+def test_limits_are_those_on_the_page(words: str, limit: bool) -> None:
+    assert words in PAGE
+    assert limit

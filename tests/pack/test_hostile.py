@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from torch import nn
 
 from suite.pack.coders import CODERS
 from suite.pack.container import packed, unpacked
+from suite.pack.convert import SYMBOL
 from suite.pack.deflate import deflate, inflate
 from suite.pack.errors import PackError
-from suite.pack.header import MAGIC, VERSION
+from suite.pack.header import MAGIC, MOST, VERSION, Described, Header
+from suite.pack.raw import from_bytes
+from suite.pack.sparse import read_sparse
 from suite.pack.store import load_network, load_state
 from suite.pack.streams import LONGEST, Stream
 from suite.pack.varint import Reader, varint
@@ -190,8 +194,8 @@ def test_a_small_file_of_a_huge_tensor_takes_no_memory(tmp_path: Path) -> None:
 
 
 def test_a_header_of_more_tensors_than_the_file_has_checksums_takes_no_memory() -> None:
-    """Millions of empty names deflate to a few kilobytes."""
-    count = 4_000_000
+    """Empty names deflate to next to nothing."""
+    count = MOST
     raw = varint(count, 0) + bytes(3 * count)
     body = deflate(raw)
     data = b"".join((MAGIC, bytes((VERSION,)), varint(len(raw), len(body)), bytes(4), body))
@@ -228,3 +232,51 @@ def test_slow_coders_are_held_to_the_length_of_stream_that_they_code(name: str) 
     with pytest.raises(PackError, match=f"too many to have been coded by {name}"):
         Stream(number, data, 2, longest + 1).symbols()
     assert Stream(number, data, 2, 2).symbols().tolist() == [0, 1]
+
+
+def test_more_tensors_than_files_may_have_are_neither_read_nor_written() -> None:
+    """Hundreds of bytes of memory each, for seven in the file."""
+    raw = varint(MOST + 1, 0) + bytes(3 * (MOST + 1))
+    body = raw + bytes(4 * (MOST + 2))
+    data = b"".join((MAGIC, bytes((VERSION,)), varint(len(raw), 0), checksum(body), body))
+    with pytest.raises(PackError, match="65537 is too large"):
+        unpacked(data)
+    empty = Described("", "raw", 0, 0)
+    with pytest.raises(PackError, match="more than 65536 tensors"):
+        Header((empty,) * (MOST + 1), 0, 0).written()
+    with pytest.raises(PackError, match="more than 65536 tensors, or pairs of metadata"):
+        Header((), 0, 0, {str(number): "" for number in range(MOST + 1)}).written()
+
+
+ALL, LAST = varint(1, 2, 0, 0), varint(1, 2, 0, 1)  # streams of huffman: only symbol 0, only symbol 1
+PLANES = {
+    "fillers": varint(2, 0, 10**6, 2 * 4 + 1) + ALL + LAST,
+    "gaps": varint(2, 0, 10**6, 2 * 4 + 1) + ALL + ALL,
+    "mask": varint(1, 0, 10**6) + LAST + ALL,
+    "dense": varint(0) + LAST,
+}
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float64])
+@pytest.mark.parametrize("is_right", [False, True])
+def test_a_tensor_takes_no_more_memory_than_the_pages_say(plane: str, dtype: torch.dtype, is_right: bool) -> None:
+    """Seven times what it counts, at least four bytes a number (docs/howto/pack.md)."""
+    numbers = bytes(10**6 * dtype.itemsize if plane != "fillers" else 0) if is_right else b"1"
+
+    def read() -> None:
+        with nullcontext() if is_right else pytest.raises(PackError, match="1 bytes for"):
+            read_sparse(PLANES[plane] + numbers, dtype, (10**6,))
+
+    assert (
+        peak_of(read) < 7 * 10**6 * max(dtype.itemsize, SYMBOL) - 10**6 * dtype.itemsize
+    )  # what torch has is not counted
+
+
+@pytest.mark.parametrize("values", [b"\0\1", b"\2\0"])
+def test_truth_values_are_true_or_false(values: bytes) -> None:
+    if max(values) > 1:
+        with pytest.raises(PackError, match="holds others"):
+            from_bytes(values, torch.bool, (2,))
+    else:
+        assert from_bytes(memoryview(values), torch.bool, (2,)).tolist() == [False, True]

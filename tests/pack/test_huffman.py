@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from suite.pack import huffman
 from suite.pack.errors import PackError
-from suite.pack.huffman import Huffman, code_bits, code_lengths
+from suite.pack.huffman import WIDEST, Huffman, code_bits, code_lengths
+from suite.pack.varint import varint
 
 counts_of = st.lists(st.integers(0, 10_000), min_size=1, max_size=60)
 
@@ -79,6 +80,18 @@ def test_tables_that_are_no_complete_code_are_refused(lengths: list[int]) -> Non
     table = huffman._pack_lengths(np.array(lengths, dtype=np.uint8))
     with pytest.raises(PackError, match="no complete prefix code"):
         Huffman().decode(table + bytes(4), len(lengths), 8)
+
+
+def test_lengths_of_more_bits_than_a_number_has_are_refused() -> None:
+    """Their upper bits would be lost: here two lengths of 2^40 + 1, which must not pass for 1."""
+    for width in (WIDEST, WIDEST + 1, 41):
+        table = int(2 * f"{2**40 + 1 if width > 40 else 1:0{width}b}", 2) << -2 * width % 8
+        data = varint(1 + width) + table.to_bytes((2 * width + 7) // 8, "big") + b"\x50"
+        if width <= WIDEST:
+            assert Huffman().decode(data, 2, 8).tolist() == [0, 1, 0, 1, 0, 0, 0, 0]
+        else:
+            with pytest.raises(PackError, match="must be below 34"):
+                Huffman().decode(data, 2, 8)
 
 
 @pytest.mark.parametrize("count", [15, 17, 4000])

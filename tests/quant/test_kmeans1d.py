@@ -87,6 +87,20 @@ def test_bins_are_counted_and_summed_exactly(values: list[float]) -> None:
         assert Fraction(float(total)) == sum(Fraction(float(member)) for member in members)
 
 
+def test_bins_of_equal_values_need_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All bfloat16 numbers begin bins, and so do powers of two: these hold one value, however often."""
+    half = drawn("normal").bfloat16()
+    powers = torch.tensor([0.0, -0.0, 0.25, -0.5, 1.5]).repeat(100)
+    assert Bins.of(half).exact.all()
+    assert Bins.of(powers).exact.all()
+    assert not Bins.of(torch.tensor([1.0, 1.0001])).exact.any()
+    monkeypatch.setattr(Bins, "gathered", None)
+    centres, codes = kmeans1d(powers, 4)
+    assert torch.equal(centres[codes.long()], powers.double())
+    least = torch.from_numpy(best_means(np.sort(half.double().numpy()), 17))
+    assert error(half, *kmeans1d(half, 17)) <= 1.001 * error(half, least, Cells.of(least).codes(half))
+
+
 def test_more_weights_than_a_tally_holds_are_counted_exactly(monkeypatch: pytest.MonkeyPatch, threads) -> None:
     threads(2)
     weights = torch.full((200_003,), 1.0).masked_fill(torch.arange(200_003) % 3 == 0, -0.3)

@@ -1,9 +1,10 @@
 """Clustering in one dimension: `suite.quant.kmeans1d` and SLQ's Lloyd rounds beside what people would otherwise use.
 
-python benchmarks/kmeans1d.py [--quick] [--cuda] [--peers FOLDER]
+python benchmarks/clustering.py [--quick] [--cuda] [--peers FOLDER] [--limit SECONDS]
 
-Each measurement is a process of its own, with as many threads as torch takes; a peer's is cut off after 60 s. Weights: normal times
-exponential, seeded. The reference of the distortion is dynamic programming on 2^22 bins that NumPy makes of the float's bits.
+Each measurement is a process of its own, with as many threads as torch takes; a peer's is cut off after 60 s, or as many as are
+asked for. Weights: normal times exponential, seeded. The reference of the distortion is dynamic programming on 2^22 bins that NumPy
+makes of the float's bits.
 FOLDER: made by `pip install --target FOLDER --no-deps faiss-cpu kmeans1d flash1dkmeans ckwrap`; what is absent is named.
 """
 
@@ -32,7 +33,7 @@ from suite.quant.lloyd import Sorted
 
 SIZES = (2_359_296, 37_748_736, 102_760_448)  # the largest layers of ResNet-18, AlexNet and VGG-16
 CLUSTERS = (3, 17, 32, 256)
-LIMIT = 60  # seconds for a peer's process
+LIMIT = 60  # seconds for a peer's process, unless others are asked for
 Centres = NDArray[np.float64]
 
 
@@ -151,15 +152,20 @@ PEERS: dict[str, tuple[str, Callable[[NDArray[np.float32], int], Centres]]] = {
     "ckwrap (exact)": ("ckwrap", ckmeans),
     "flash1dkmeans": ("flash1dkmeans", flash),
 }
-# Which peers run where; the others are known to need longer than LIMIT there.
+STRONG = ["scikit-learn", "torch bucketize Lloyd, 25 rounds", "flash1dkmeans"]
+# Which peers run where: all of them once; elsewhere those that are fast or come near the reference, or the strongest only.
 FULL = [
+    (SIZES[0], 3, STRONG),
     (SIZES[0], 17, list(PEERS)),
+    (SIZES[0], 32, STRONG),
     (
         SIZES[0],
         256,
         ["scikit-learn", "torch bucketize Lloyd, 25 rounds", "faiss, all points, 25 rounds", "flash1dkmeans"],
     ),
-    (SIZES[1], 17, ["scikit-learn", "torch bucketize Lloyd, 25 rounds", "flash1dkmeans"]),
+    (SIZES[1], 17, STRONG),
+    (SIZES[1], 256, STRONG),
+    (SIZES[2], 17, STRONG),
 ]
 QUICK = [(SIZES[0], 17, ["torch bucketize Lloyd, 25 rounds", "flash1dkmeans"])]
 
@@ -269,7 +275,9 @@ def table_of_suite(sizes: tuple[int, ...], device: str, peers: str) -> dict[tupl
     return times
 
 
-def table_of_peers(rows: list[tuple[int, int, list[str]]], times: dict[tuple[int, int], float], peers: str) -> None:
+def table_of_peers(
+    rows: list[tuple[int, int, list[str]]], times: dict[tuple[int, int], float], peers: str, limit: int
+) -> None:
     absent = {name for name, (module, _) in PEERS.items() if importlib.util.find_spec(module) is None}
     print("\nPeers" + (f" (absent: {', '.join(sorted(absent))})" if absent else "") + ":\n")
     print("| weights, M | k | peer | time, s | distortion over the reference | times `kmeans1d`'s |")
@@ -279,9 +287,9 @@ def table_of_peers(rows: list[tuple[int, int, list[str]]], times: dict[tuple[int
         for name in names:
             if name in absent:
                 continue
-            found, ours = child([name, str(n), str(k), "cpu"], peers, LIMIT), times.get((n, k), float("nan"))
+            found, ours = child([name, str(n), str(k), "cpu"], peers, limit), times.get((n, k), float("nan"))
             if found is None or best is None:
-                print(f"| {n / 1e6:.1f} | {k} | {name} | > {LIMIT} | | > {LIMIT / ours:.0f} |", flush=True)
+                print(f"| {n / 1e6:.1f} | {k} | {name} | > {limit} | | > {limit / ours:.0f} |", flush=True)
                 continue
             error = found["distortion"] / best["distortion"] - 1
             print(
@@ -315,6 +323,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the smallest size, two peers: under a minute")
     parser.add_argument("--cuda", action="store_true", help="the suite's rows on the GPU, too")
     parser.add_argument("--peers", default="", help="a folder with peers that are not installed")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="seconds for each peer's process")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peers:
@@ -329,7 +338,7 @@ def main() -> None:
     if arguments.cuda:
         print()
         table_of_suite(sizes, "cuda", arguments.peers)
-    table_of_peers(QUICK if arguments.quick else FULL, times, arguments.peers)
+    table_of_peers(QUICK if arguments.quick else FULL, times, arguments.peers, arguments.limit)
     table_of_rounds(sizes[:2], devices, arguments.peers)
 
 
