@@ -1,4 +1,4 @@
-"""Functions that numba compiles, and work that threads share. Imported late, by what codes long streams: numba takes a second."""
+"""Functions that numba compiles, and work that threads share. Imported late, by what needs them: numba takes a second."""
 
 from __future__ import annotations
 

@@ -103,6 +103,6 @@ def samples(attempt: Path) -> list[Sample]:
 def _parse(line: bytes) -> Sample | None:
     try:
         sample = {str(name): float(value) for name, value in json.loads(line).items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         return None
     return sample if "t" in sample and all(map(math.isfinite, sample.values())) else None

@@ -27,7 +27,7 @@ from suite.report.specs import Filled, Spec, fill, is_spec, load_spec, print_fil
 from suite.report.specs.fill import Cell
 from suite.report.specs.metrics import METRICS
 from suite.report.specs.render import csv, html, latex, markdown
-from suite.report.specs.settings import is_setting
+from suite.report.specs.settings import can_be, is_setting
 from suite.report.tolerance import DEFAULT, Tolerance, allowed
 from suite.report.verdict import judge_gain, judge_ratio
 from suite.sweep import load_sweep
@@ -300,6 +300,15 @@ def test_other_data_compare_by_nothing_but_their_difference(references: Referenc
     assert figure is not None
     assert METRICS["error"].published(figure) is None
     assert METRICS["error"].published_change(figure) == pytest.approx(-0.64)
+
+
+def test_what_a_setting_can_be() -> None:
+    assert can_be("method.rounds", 10.0, "slq"), "equal to 10"
+    assert not can_be("method.rounds", 10.5, "slq")
+    assert not can_be("method.rounds", True, "slq")
+    assert can_be("prune.kept", None)
+    assert can_be("method.partition", "loss", "slq")
+    assert can_be("prune.kept.conv1", "anything")
 
 
 # Mistakes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,16 @@ def _run_judged(trial: Trial, ledger: Ledger, data_root: Path, early: Early) -> 
 
 @contextmanager
 def _watching_for_stop() -> Iterator[None]:
-    """Turn the stop file into a request to stop: now, and from a thread until the end."""
+    """Turn the stop file, if there is to be one, into a request to stop: now, and from a thread until the end."""
+    if STOP_FILE not in os.environ:
+        yield
+        return
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(WATCH):
-            _look_for_stop()
+            with suppress(OSError):  # a shared file system that does not answer now may do so soon
+                _look_for_stop()
 
     _look_for_stop()
     watcher = threading.Thread(target=watch, name="watch for stop", daemon=True)
@@ -142,6 +146,6 @@ def _watching_for_stop() -> Iterator[None]:
 
 
 def _look_for_stop() -> None:
-    file = Path(os.environ.get(STOP_FILE, "/nonexistent"))
+    file = Path(os.environ[STOP_FILE])
     if file.exists():
         stop.request(file.read_text())

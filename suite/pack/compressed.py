@@ -22,7 +22,7 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 class CompressedWeight(nn.Module):
     """A weight of N numbers as codes (a byte each, or two for more than 256 entries) and a codebook.
 
-    Torch decodes it whenever its layer asks for its weight, to the bits that the file stands for; then it gets the `dtype` of the
+    Torch decodes it whenever its layer asks for its weight, to the bits that the file stands for; then it gets the type of the
     network, if that is another one. A pruned weight has a code like any other, unless there are vectors or dither: then a mask
     says where weights are, a byte for each.
     """
@@ -32,7 +32,7 @@ class CompressedWeight(nn.Module):
     live: Tensor | None
     scale: Tensor | None
 
-    def __init__(self, coded: Coded, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, coded: Coded) -> None:
         super().__init__()
         coded = filled(coded)
         width = torch.uint8 if len(coded.codebook) <= NARROW else torch.int16
@@ -41,21 +41,22 @@ class CompressedWeight(nn.Module):
         self.register_buffer("live", coded.live)
         self.register_buffer("scale", None if coded.scale is None else coded.scale.to(coded.dtype))
         self._shape, self._dtype, self._dither = coded.shape, coded.dtype, coded.dither
-        self._wanted = dtype or coded.dtype
 
     def weight(self) -> Tensor:
         """The weights, decoded anew."""
-        values = _looked_up(self.codebook, self.codes).flatten()
-        about = Coded(self._shape, self._dtype, self.codes, self.codebook, self.live, self.scale, self._dither)
-        return about.with_values(values).to(self._wanted)
+        codebook = self.codebook.to(self._dtype)  # the module may have been given another type
+        scale = None if self.scale is None else self.scale.to(self._dtype)
+        values = _looked_up(codebook, self.codes).flatten()
+        about = Coded(self._shape, self._dtype, self.codes, codebook, self.live, scale, self._dither)
+        return about.with_values(values)
 
     def forward(self, nothing: Tensor) -> Tensor:
-        """What torch calls in place of the parameter, of which nothing is left."""
-        return self.weight()
+        """What torch calls in place of the parameter, of which nothing but the type is left, which may be changed later."""
+        return self.weight().to(nothing.dtype)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor]:
         """What torch keeps in place of the parameter."""
-        return (torch.empty(0, dtype=self._wanted),)
+        return (torch.empty(0, dtype=weight.dtype),)
 
 
 def load_compressed(path: Path, model: nn.Module) -> None:
@@ -83,7 +84,7 @@ def load_compressed(path: Path, model: nn.Module) -> None:
         for name in plain:
             _share(model, name, owners.get(state[name], []))
         for name in compressed:
-            weight, device = CompressedWeight(content.coded(entries[name]), state[name].dtype), state[name].device
+            weight, device = CompressedWeight(content.coded(entries[name])), state[name].device
             _replace(owners[state[name]], weight if device.type == "meta" else weight.to(device))
     except PackError as error:
         raise PackError(f"{path} cannot be read: {error}") from None

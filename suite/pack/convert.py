@@ -126,10 +126,12 @@ def unpack(source: Path, target: Path, limit: float = LIMIT) -> Summary:
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            write_each(file, facts, lambda name: content.tensor(entries[name]), content.metadata)
+            write_each(file, facts, lambda name: _tensor(source, content, entries[name]), content.metadata)
 
     try:
         write_atomic(target, write)
+    except UserError:  # it has words of its own
+        raise
     except ValueError as error:
         raise PackError(f"{source} cannot be decoded: {error}") from None
     return Summary(len(facts), sum(one.size // one.dtype.itemsize for one in facts))

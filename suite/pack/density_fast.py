@@ -1,6 +1,8 @@
 """The loops of `suite.pack.density` that decode, compiled: narrow rows are many, and every chunk must wait for the one before it.
 
 The range decoder is constriction's, written down again: it takes its probabilities from Python, these loops make them.
+What is imported from `suite.pack.density` is compiled in: whoever changes it there has to change this file, too, or what was
+compiled before is used on.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.track.names import PlannedTrial
+from suite.track.store import IncompleteError
 from suite.track.writer import sync, sync_quietly
 
 INTERVAL = 30.0  # seconds between syncs
@@ -55,6 +56,8 @@ def follow(ledger: Ledger, planned: Sequence[PlannedTrial], uri: str, over: Call
         try:
             report = sync(ledger, planned, uri)
             text = str(report) if report.created or report.updated or last else ""
+        except IncompleteError as error:
+            text = str(error)
         except UserError as error:
             text = f"{error}; trying again every {INTERVAL:.0f} s"
         if text and text != said:

@@ -141,6 +141,9 @@ def test_weights_get_the_type_of_the_network(
     load_compressed(tmp_path / "m.slq", compressed)
     with torch.inference_mode():
         assert torch.equal(compressed(images), decoded(images))
+        later = compressed.double()(images.double())
+        if wanted.itemsize >= stored.itemsize:  # else they were rounded in the decoded one only
+            assert torch.equal(later, decoded.double()(images.double()))
 
 
 def test_half_precision(tmp_path: Path) -> None:

@@ -190,3 +190,9 @@ def test_an_unknown_coder_is_refused_with_those_there_are() -> None:
 def test_a_file_names_coders_by_numbers_that_stay() -> None:
     names = "fixed huffman bz2 lzma deflate arithmetic adaptive density mixing lzw rans zstd"
     assert [coder.name for coder in CODERS] == names.split()
+
+
+def test_loops_of_each_width_are_kept_in_a_file_of_their_own() -> None:
+    """Numba does not lock what it keeps: of two processes that compile at once, one could be given the other's code."""
+    loops = [make(width) for make in (bits_fast._packing, bits_fast._unpacking) for width in range(1, 9)]
+    assert len({each.__qualname__ for each in loops}) == len(loops), "numba names its files by it"

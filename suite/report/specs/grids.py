@@ -124,7 +124,7 @@ def footer(filled: Filled) -> list[str]:
     counts = ", ".join(f"{name} {done} of {planned}" for name, (done, planned) in filled.done.items())
     name = filled.spec.name
     return [
-        " ".join([f"{len(trials)} trials stand behind these cells. Sweeps, trials done: {counts or 'none'}.", *dirty]),
+        " ".join([f"{len(trials)} trials belong to these cells. Sweeps, trials done: {counts or 'none'}.", *dirty]),
         _READ,
         _VERDICT,
         f"{_INTERVAL}: {name}.csv. Made by: slq tables results/specs/{name}.yaml",

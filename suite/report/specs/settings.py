@@ -31,9 +31,9 @@ def is_setting(name: str, method: str = "") -> bool:
 
 
 def can_be(name: str, value: object, method: str = "") -> bool:
-    """Whether that setting can have that value; so can all of which the schema says nothing."""
+    """Whether that setting can have that value; so can all of which the schema says nothing, and nothing is a value for all."""
     shapes = _settings(method).get(name, ())
-    return not shapes or any(_is_shaped(value, shape) for shape in shapes)
+    return not shapes or value is None or any(_is_shaped(value, shape) for shape in shapes)
 
 
 def values(name: str, method: str = "") -> list[object]:
@@ -75,6 +75,8 @@ def _is_shaped(value: object, shape: Shape) -> bool:
     if enumerated := _enumerated(shape):
         return value in enumerated
     kind = shape.get("type", "")
+    if kind == "integer" and isinstance(value, float):
+        return value.is_integer()
     return kind not in _TYPES or (isinstance(value, _TYPES[kind]) and isinstance(value, bool) is (kind == "boolean"))
 
 
