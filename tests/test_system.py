@@ -48,7 +48,16 @@ def test_the_share_is_that_of_one_processor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damaged", [b'{"t": 2, "cpu_per', b'{"cpu_percent": 3}', b'{"t": null}', b'{"t": NaN}', b"[1]", b"\0\0"]
+    "damaged",
+    [
+        b'{"t": 2, "cpu_per',
+        b'{"cpu_percent": 3}',
+        b'{"t": null}',
+        b'{"t": NaN}',
+        b'{"t": 1' + b"0" * 400 + b"}",
+        b"[1]",
+        b"\0\0",
+    ],
 )
 def test_damaged_lines_are_left_out(tmp_path: Path, damaged: bytes) -> None:
     first, last = {"t": 1.0, "cpu_percent": 50.0}, {"t": 3.0, "cpu_percent": 60.0}
