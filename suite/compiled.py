@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar, cast
 
 import torch
@@ -25,10 +27,22 @@ def compiled(function: F) -> F:
 
 
 def shared(work: Callable[[int, int], T], count: int) -> list[T]:
-    """`work(first, last)` for parts of `range(count)`, as many as torch uses threads, at the same time; results in order."""
+    """`work(first, last)` for parts of `range(count)`, as many as torch uses threads, at the same time; results in order.
+
+    `work` must not share work itself: it might wait for a thread that waits for it.
+    """
     parts = max(1, min(torch.get_num_threads(), count))
     ends = [count * part // parts for part in range(parts + 1)]
     if parts == 1:
         return [work(0, count)]
-    with ThreadPoolExecutor(parts) as threads:
-        return list(threads.map(work, ends[:-1], ends[1:]))
+    others = _threads().map(work, ends[1:-1], ends[2:])
+    return [work(ends[0], ends[1]), *others]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads that stay for the next work: to start some for each takes as long as a pass over a million values."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="shared")
+
+
+os.register_at_fork(after_in_child=_threads.cache_clear)  # a fork has none of its parent's threads
