@@ -45,9 +45,11 @@ def sync(
     from suite.launch.plan import is_over
     from suite.track import default_uri, follow, shown
     from suite.track import sync as project
+    from suite.track.store import check_uri
 
     sweep, ledger = open_sweep(sweep_file, root)
     uri = tracking_uri or default_uri(ledger.root)
+    check_uri(uri)
     texts = (
         follow(ledger, sweep.trials, uri, lambda: is_over(sweep, ledger))
         if stay
@@ -90,12 +92,17 @@ def ui(
 
 
 def _pages(sweep: Sweep, ledger: Ledger) -> list[Path]:
-    """The sweep's tables and figures that were made since it was last planned; older ones may be of another ledger."""
+    """The sweep's tables and figures, and the published tables that take trials from it, that were made since it was last planned;
+    older ones may be of another ledger."""
+    from suite.report.written import takes
+
     plan = ledger.path / "plan.json"
     networks = dict.fromkeys(trial.network for trial in sweep.trials)
     figures = [f"{sweep.name}-{network}-*.png" for network in networks]  # "name-*" would be those of "name-small" too
+    published = (usual(TABLES, ledger) / PUBLISHED).glob("*.csv")
     found = [
         *usual(TABLES, ledger).glob(f"{sweep.name}.*"),
+        *itertools.chain(*(file.parent.glob(f"{file.stem}.*") for file in published if takes(file, sweep.name))),
         *itertools.chain(*(usual(FIGURES, ledger).glob(pattern) for pattern in figures)),
     ]
     return [file for file in sorted(set(found)) if plan.exists() and file.stat().st_mtime >= plan.stat().st_mtime]
@@ -110,6 +117,7 @@ def tables(
     ],
     root: Root = RUNS,
     folder: Annotated[Path | None, typer.Option("--out", help=TABLES_HELP)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also replace tables that rest on more trials.")] = False,
 ) -> None:
     """Make a sweep's tables, or a published table from its spec, anew from the ledger: screen, Markdown, LaTeX, HTML, CSV."""
     from suite.report.specs import is_spec
@@ -118,16 +126,16 @@ def tables(
     for file in files:
         try:
             if is_spec(file):
-                _print_published(file, root, folder)
+                _print_published(file, root, folder, force)
             else:
-                print_tables(*open_sweep(file, root), folder)
+                _print_sweep(*open_sweep(file, root), folder, force)
         except UserError as error:  # the others are made all the same
             mistakes.append(str(error))
     if mistakes:
         raise UserError("\n".join(mistakes))
 
 
-def _print_published(spec_file: Path, root: Path, folder: Path | None) -> None:
+def _print_published(spec_file: Path, root: Path, folder: Path | None, force: bool) -> None:
     """Raises `UserError` if the spec has mistakes, after the rest of it has been shown; then nothing is written."""
     from suite.ledger import Ledger
     from suite.report import load_references
@@ -140,16 +148,26 @@ def _print_published(spec_file: Path, root: Path, folder: Path | None) -> None:
     if filled.mistakes:
         raise UserError("\n".join([*filled.mistakes, f"the rest of {spec_file} is shown above, no file was written"]))
     usual_folder = usual(TABLES, Ledger(root.resolve(), spec.name)) / PUBLISHED
-    for path in write_filled(filled, check_folder(folder or usual_folder)):
+    for path in write_filled(filled, check_folder(folder or usual_folder), force=force):
         out.print(f"table    {path}", soft_wrap=True)
 
 
 def print_tables(sweep: Sweep, ledger: Ledger, folder: Path | None) -> None:
+    """What `slq run` ends with: larger tables that are there stay, which is told but ends no run."""
+    from suite.report.written import LargerTableError
+
+    try:
+        _print_sweep(sweep, ledger, folder, force=False)
+    except LargerTableError as error:
+        err.print(str(error), style="red", markup=False, soft_wrap=True)
+
+
+def _print_sweep(sweep: Sweep, ledger: Ledger, folder: Path | None, force: bool) -> None:
     from suite.report import build_tables, load_references, print_tables, write_tables
 
     built = build_tables(ledger, sweep.trials, load_references())
     print_tables(built, out)
-    for path in write_tables(built, check_folder(folder or usual(TABLES, ledger))):
+    for path in write_tables(built, check_folder(folder or usual(TABLES, ledger)), force=force):
         out.print(f"table    {path}", soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from suite.report.label import in_words
 from suite.report.number import NOTHING
 from suite.report.number import number as _number
 from suite.report.reference import Entry, Published
-from suite.report.spread import Spread
+from suite.report.spread import CONFIDENCE, FEWEST, Spread
 from suite.report.table import FULL_PRECISION, Block, Row, Tables
 from suite.report.titles import METHODS
 from suite.report.verdict import EXPLAINED, MISSING
@@ -20,6 +20,10 @@ _SIZES = (
     "width, and codebooks count; coded: all that the real file has of these layers. Index bits: of the weights that are left; "
     "coded bits: the same indices in the file, and positions, too, where position bits are 0. Ratio: whole network at 32 bits / "
     "file, or as Han et al. 2016 (Deep Compression) and Choi et al. 2017 count."
+)
+
+_INTERVALS = (
+    f", and {100 * CONFIDENCE:g} % bootstrap intervals of mean Δ over at least {FEWEST} trials (delta_low, delta_high)"
 )
 
 Marks = dict[str, int]  # footnote -> its number
@@ -151,15 +155,16 @@ def remark(block: Block) -> str:
 
 def footer(tables: Tables) -> list[str]:
     """How complete the tables are, how to read them, how to make them again; a sentence or two a line."""
-    done, planned = sum(row.done for row in tables.rows), sum(row.planned for row in tables.rows)
+    planned = sum(row.planned for row in tables.rows)
+    intervals = _INTERVALS if any(row.delta_interval for row in tables.rows) else ""
     dirty = [f"{tables.dirty} of them ran from uncommitted code."] if tables.dirty else []
     return [
-        " ".join([f"Sweep {tables.sweep}: {done} of {planned} trials done.", *dirty]),
+        " ".join([f"Sweep {tables.sweep}: {tables.done} of {planned} trials done.", *dirty]),
         "Mean ± sample standard deviation over n trials that differ in their seed. "
         "Δ is accuracy minus that of the trial's own full-precision baseline, in points; positive is better. "
         "Published: top-1 error in % (Δ), ratio.",
         *([EXPLAINED] if any(block.has_figures and block.has_own_data for block in tables.blocks) else []),
         *([_SIZES] if any(row.done for row in tables.rows) else []),
-        f"Trials behind each row: {tables.sweep}.csv. Made by: slq tables jobs/{tables.sweep}.yaml",
+        f"Trials behind each row{intervals}: {tables.sweep}.csv. Made by: slq tables jobs/{tables.sweep}.yaml",
         *(f"Warning: {warning}" for warning in tables.warnings),
     ]

@@ -46,8 +46,8 @@ def _holds(name: str, wanted: Any, settings: Mapping[str, Any]) -> bool:
         raise UserError(
             f"published figure: {name!r} is no setting of {settings.get('method.name')}{choices(name, settings)}"
         )
-    value = settings.get(name)
-    return value in wanted if isinstance(wanted, (list, tuple)) else bool(value == wanted)
+    value = settings.get(name)  # may be a list itself
+    return bool(value == wanted) or (isinstance(wanted, (list, tuple)) and value in wanted)
 
 
 def _is_known(name: str, settings: Mapping[str, Any]) -> bool:

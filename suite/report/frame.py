@@ -10,7 +10,7 @@ import pandas as pd
 
 from suite.config import dotted, shared
 from suite.errors import UserError
-from suite.ledger import Attempt, Ledger, State, Work
+from suite.ledger import Ledger, State, Work, in_words
 from suite.report.energy import KINDS, joules
 from suite.report.label import row_labels
 from suite.report.paths import Shorten
@@ -106,7 +106,7 @@ def _row(work: Work, trial: PlannedTrial) -> dict[str, Any]:
         "method": settings.pop("method.name"),
         "bits": settings.pop("method.bits", None),
     }
-    return {**identity, **settings, **_seen(work)}
+    return {**identity, **settings, **_seen(work, trial.config())}
 
 
 def _labels(frame: pd.DataFrame) -> dict[str, str]:
@@ -119,9 +119,10 @@ def _labels(frame: pd.DataFrame) -> dict[str, str]:
     return labels
 
 
-def _seen(work: Work) -> dict[str, Any]:
-    """What the trial's folder says; a folder that cannot be read says why."""
+def _seen(work: Work, planned: dict[str, Any]) -> dict[str, Any]:
+    """What the folder says of the trial with these settings; one that cannot be read says why."""
     try:
+        work.check(planned)
         state = work.state()  # before the result, which may appear in between
         result = work.result() if state is State.DONE else None
         figures = _figures(work, result) if result is not None else {}
@@ -132,24 +133,23 @@ def _seen(work: Work) -> dict[str, Any]:
 
 def complaint(work: Work, error: Exception) -> str:
     """Without absolute paths, which differ between machines and would show up as a change of the tables."""
-    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "  # such a text says all
-    return f"{work.id} counts as missing: {kind}{Shorten(work.path)(str(error))}"
+    return f"{work.id} counts as missing: {Shorten(work.path)(in_words(error))}"
 
 
 def _figures(work: Work, result: dict[str, Any]) -> dict[str, Any]:
     if result["trial"] != work.id:
-        raise ValueError(f"result.json is that of {result['trial']}")
+        raise UserError(f"result.json is that of {result['trial']}; delete it, and the trial runs again")
     _refuse_old(work, result)
     return {**_accuracies(result), **_sizes(result), **_costs(result), **_energy(work), **_origin(work, result)}
 
 
 def _refuse_old(work: Work, result: dict[str, Any]) -> None:
-    """Raises ValueError if a result lacks what is written today, naming how to make it again."""
+    """Raises `UserError` if a result lacks what is written today, naming how to make it again."""
     needed = {"start": ["top1", "kept"], "size": [*PACKED, "coders"]}
     lacking = [f"{part}.{name}" for part, names in needed.items() for name in names if name not in result.get(part, {})]
     if lacking:
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        raise ValueError(
+        raise UserError(
             f"result.json of another version lacks {', '.join(lacking[:3])}{more}; remove the folder trials/{work.id} and make it "
             f"again: slq run jobs/{work.path.parents[1].name}.yaml"
         )
@@ -191,14 +191,6 @@ def _energy(work: Work) -> dict[str, Any]:
 def _origin(work: Work, result: dict[str, Any]) -> dict[str, Any]:
     """The code behind a result, of all attempts that took part in it."""
     numbers = result["sources"]["attempts"]
-    provenances = [_provenance(attempt) for attempt in work.attempts() if attempt.number in numbers]
+    provenances = [attempt.provenance() for attempt in work.attempts() if attempt.number in numbers]
     commits = dict.fromkeys(str(p["commit"]) for p in provenances if p.get("commit"))
     return {"dirty": any(p.get("dirty", False) for p in provenances), "commit": " ".join(commits)}
-
-
-def _provenance(attempt: Attempt) -> dict[str, Any]:
-    try:
-        return attempt.provenance()
-    except ValueError as error:
-        file = attempt.path / "provenance.json"
-        raise UserError(f"{file} is damaged ({error}); delete it, and only what it ran with is unknown") from None

@@ -33,6 +33,6 @@ def _environment() -> Environment:
     return environment
 
 
-def _to_notes(cell: str) -> Markup:
-    """A cell whose marks, such as "[3]", lead to the notes below the tables."""
-    return Markup(re.sub(r"\[(\d+)\]", r'<a href="#note-\1">[\1]</a>', str(escape(cell))))
+def _to_notes(cell: str, name: str) -> Markup:
+    """A cell whose marks, such as "[3]", lead to the notes of this name below the tables."""
+    return Markup(re.sub(r"\[(\d+)\]", rf'<a href="#{name}-\1">[\1]</a>', str(escape(cell))))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -67,7 +66,7 @@ class Entry(Strict):
     """One published result. Errors in %, `delta` in points of accuracy (negative: worse than full precision), `ratio` in sizes.
 
     Without `bits` it stands for every width that has no entry of its own. `options` are conditions on a trial's settings (see
-    suite.report.condition): dotted names with the value, a list of values, or `exists`, `absent`, `any`; `prune` is `absent`
+    suite.report.condition): dotted names with the value, a list of such values, or `exists`, `absent`, `any`; `prune` is `absent`
     unless they say otherwise. With a `variant` it is another experiment than a trial of that method, so it is listed but
     never put into a trial's row. `known` are deviations with their reasons; the first that holds counts. `tolerance` stands for
     the usual one (suite.report.tolerance), with its reason.
@@ -92,6 +91,11 @@ class Entry(Strict):
     reason: str = ""
     known: tuple[Known, ...] = ()
     tolerance: Tolerance | None = None
+
+    @property
+    def place(self) -> tuple[str, str, str] | None:
+        """Network, data and method of the trials beside which it may stand; None if it is of a variant."""
+        return None if self.variant else (self.network, self.data, self.method)
 
     @property
     def key(self) -> tuple[str, str, str, int | None, str]:
@@ -167,27 +171,14 @@ class Published:
             return entry.delta
         return entry.full_top1_error - entry.top1_error
 
-    def fits(self, settings: Options) -> bool:
-        """Whether a trial with these settings (dotted) meets the figure's conditions.
-
-        Raises:
-            UserError: if one of them is on a setting that there is not, naming file and line.
-        """
-        with self._named():
-            return meets(self.entry.options, settings)
-
-    def known_deviation(self, settings: Mapping[str, Any]) -> str:
-        """Why a trial with these settings (dotted) falls short of the figure, "" if no reason is known. Raises as `fits` does."""
-        with self._named():
-            return next((known.reason for known in self.entry.known if known.holds(settings)), "")
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """What is wrong with the entry names where it stands."""
+    def beside(self, settings: Options) -> Found | None:
+        """What it gives a trial with these settings (dotted): itself, or only what is wrong with it; None if it is of others."""
         try:
-            yield
-        except UserError as error:
-            raise UserError(f"{self.at}: {error}") from None
+            if not meets(self.entry.options, settings):
+                return None
+            return Found(self, next((known.reason for known in self.entry.known if known.holds(settings)), ""))
+        except UserError as error:  # one mistyped figure must not hide all others
+            return Found(mistakes=(f"{self.at}: {error}",))
 
     def without_errors(self) -> Published | None:
         """What compares with trials on other data: the difference to full precision and the ratio; None if neither is known."""
@@ -208,48 +199,46 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What there is to put beside a trial."""
+
+    published: Published | None = None
+    known: str = ""  # why such trials fall short of it, if that is known
+    mistakes: tuple[str, ...] = ()  # of figures that are left out, each with where it stands
+
+
+@dataclass(frozen=True)
 class References:
     """All published figures, in the order of file names and of entries in a file."""
 
     published: tuple[Published, ...]
 
-    def find(
-        self, network: str, data: str, method: str, bits: int | None, settings: Options | None = None
-    ) -> Published | None:
+    def find(self, network: str, data: str, method: str, bits: int | None, settings: Options | None = None) -> Found:
         """The figure to put beside a trial with these settings (dotted): of the same width if there is one, else one that
         stands for all widths; among those, the one with most conditions.
 
-        For data that stand for others it is without errors, as those do not compare.
-
-        Raises:
-            UserError: if two figures fit equally well, or one has a condition on a setting that there is not, naming where they
-                stand.
+        For data that stand for others it is without errors, as those do not compare. One with a condition on a setting that
+        there is not is left out, and those with fewer conditions than it has; so are two that fit equally well.
         """
         place = (network, STANDS_FOR.get(data, data), method)
         known = {"method.name": method, **(settings or {})}
-        fitting = [
-            p
-            for p in self.published
-            if not p.entry.variant
-            and (p.entry.network, p.entry.data, p.entry.method) == place
-            and p.entry.bits in (bits, None)
-            and p.fits(known)
-        ]
-        best = sorted(fitting, key=_closeness, reverse=True)[:2]
-        if len(best) == 2 and _closeness(best[0]) == _closeness(best[1]):
-            both = " and ".join(f"{p.entry.options} ({p.at})" for p in best)
-            raise UserError(
-                f"published figures of {', '.join(place)} fit the same trial: options {both}; add a condition"
-            )
-        found = best[0] if best else None
-        return found.without_errors() if found and found.entry.available and data in STANDS_FOR else found
+        there = [p for p in self.published if p.entry.place == place and p.entry.bits in (bits, None)]
+        tried = [(p, found) for p in there if (found := p.beside(known))]
+        mistakes = tuple(mistake for _, found in tried for mistake in found.mistakes)
+        most = max((_closeness(p) for p, _ in tried), default=None)
+        closest = [(p, found) for p, found in tried if _closeness(p) == most and not found.mistakes]
+        if len(closest) > 1:
+            both = " and ".join(f"{p.entry.options} ({p.at})" for p, _ in closest[:2])
+            alike = f"published figures of {', '.join(place)} fit the same trial: options {both}; add a condition"
+            return Found(mistakes=(*mistakes, alike))
+        if not closest:
+            return Found(mistakes=mistakes)
+        ((published, found),) = closest
+        compares = published.without_errors() if published.entry.available and data in STANDS_FOR else published
+        return Found(compares, found.known, mistakes)
 
-    def variant(self, network: str, data: str, bits: int | None, variant: str) -> Published | None:
-        """The figure of a variant, whatever its method is called there; its options are words for readers.
-
-        Raises:
-            UserError: if there are two.
-        """
+    def variant(self, network: str, data: str, bits: int | None, variant: str) -> Found:
+        """The figure of a variant, whatever its method is called there; its options are words for readers. Of two there is none."""
         wanted = (network, STANDS_FOR.get(data, data), variant)
         found = [
             p
@@ -257,11 +246,10 @@ class References:
             if (p.entry.network, p.entry.data, p.entry.variant) == wanted and p.entry.bits in (bits, None)
         ]
         if len(found) > 1:
-            raise UserError(
-                f"published figures of {', '.join(wanted)}: there are {len(found)} ({', '.join(p.at for p in found)}); "
-                "tell them apart by 'bits'"
-            )
-        return found[0] if found else None
+            places = ", ".join(p.at for p in found)
+            several = f"published figures of {', '.join(wanted)}: there are {len(found)} ({places}); tell them apart by 'bits'"
+            return Found(mistakes=(several,))
+        return Found(found[0]) if found else Found()
 
     def of(self, files: Collection[str]) -> References:
         """Those of some files, named without ending."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,15 +22,21 @@ from suite.report.sizes import Sizes
 from suite.report.spread import Spread
 from suite.report.table import Block, Row, Tables
 from suite.report.terminal import fitted
-from suite.report.tex import GAP, LINE, below, float_of, points, tex
+from suite.report.tex import GAP, LINE, below, float_of, on_pages, points, tex
+from suite.report.written import keep_larger
 
 # In LaTeX, columns whose texts may break, and how wide they become for long texts, pt
 _BREAKING = WORDS | {"Published"}
 _MOST = 100.0
 
 
-def write_tables(tables: Tables, folder: Path) -> list[Path]:
-    """Write `<sweep>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths."""
+def write_tables(tables: Tables, folder: Path, *, force: bool = False) -> list[Path]:
+    """Write `<sweep>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths.
+
+    Raises `LargerTableError` if those that are there rest on more trials, unless `force` replaces them all the same.
+    """
+    if not force:
+        keep_larger(folder / f"{tables.sweep}.csv", tables.done)
     writers: dict[str, Callable[[Tables], str]] = {".md": markdown, ".tex": latex, ".html": html, ".csv": csv}
     folder.mkdir(parents=True, exist_ok=True)
     return [write_text(folder / f"{tables.sweep}{suffix}", write(tables)) for suffix, write in writers.items()]
@@ -76,7 +83,7 @@ def pipes(frame: pd.DataFrame, words: frozenset[str] = WORDS) -> str:
 
 
 def latex(tables: Tables) -> str:
-    """Floats for a document that loads `booktabs`, no wider than 345 pt: a table that is too wide goes on in the next one."""
+    """Floats for a document that loads `booktabs`, no wider than 345 pt: a table that is too large goes on in the next one."""
     parts: list[str] = []
     for part in parts_of(tables):
         parts += [*_floats(part.measured.frame, part.block.title), tex(part.remark)]
@@ -87,11 +94,13 @@ def latex(tables: Tables) -> str:
 
 def _floats(frame: pd.DataFrame, title: str) -> Iterator[str]:
     widths = {str(name): _width(str(name), list(frame[name])) for name in frame.columns}
-    for number, names in enumerate(in_parts({name: width + GAP for name, width in widths.items()}, LINE + GAP)):
+    parts = on_pages(frame, {name: width for name, width in widths.items() if name in _BREAKING})
+    across = in_parts({name: width + GAP for name, width in widths.items()}, LINE + GAP)
+    for number, (part, names) in enumerate(itertools.product(parts, across)):
         columns = "".join(f"p{{{widths[name]:.0f}pt}}" for name in names)
         heading, *rows = [
             [_cell(name, text) for name, text in zip(names, line, strict=True)]
-            for line in [names, *frame[names].itertuples(index=False)]
+            for line in [names, *part[names].itertuples(index=False)]
         ]
         yield float_of(f"{title}, continued" if number else title, columns, heading, rows)
 

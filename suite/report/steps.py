@@ -20,17 +20,25 @@ STEP_COLUMNS = ["id", "attempt", "time", "event", "stage", "step", *FIGURES]
 
 
 def steps(ledger: Ledger, planned: Sequence[PlannedTrial]) -> tuple[pd.DataFrame, list[str]]:
-    """The frame that `suite.load_steps` documents, and why trials are not in it whose events cannot be read."""
+    """The frame that `suite.load_steps` documents, and which trials are not in it, or in part, since events cannot be read."""
     rows: list[dict[str, Any]] = []
     warnings: list[str] = []
     for work in (ledger.trial(trial.id) for trial in planned):
         try:
             rows += _rows(work)
+            warnings += left_out(work)
         except DAMAGED as error:
             warnings.append(complaint(work, error))
     frame = pd.DataFrame(rows, columns=STEP_COLUMNS)
     types = dict.fromkeys(FIGURES, "float64") | dict.fromkeys(WHOLE, "Int64") | {"time": "datetime64[ns, UTC]"}
     return frame.astype(types), warnings
+
+
+def left_out(work: Work) -> list[str]:
+    """What to tell of the trial's courses if lines of its events are damaged; nothing if none is."""
+    lines = {attempt.number: attempt.damaged_lines() for attempt in work.attempts()}
+    files = ", ".join(f"attempts/{number}/events.jsonl" for number, count in lines.items() if count)
+    return [f"{work.id} is shown without {sum(lines.values())} damaged lines of {files}; restore them"] if files else []
 
 
 def _rows(work: Work) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from suite.errors import UserError
 from suite.ledger import Ledger, State
 from suite.report.frame import PlannedTrial, tidy
-from suite.report.reference import STANDS_FOR, Published, References
+from suite.report.reference import STANDS_FOR, Found, Published, References
 from suite.report.sizes import Sizes
 from suite.report.spread import Interval, Spread, mean
 from suite.report.titles import DATA, NETWORKS
@@ -46,7 +46,7 @@ class Row:
     published: Published | None
     verdict: str  # see suite.report.verdict
     deviation: str  # what is outside the tolerance, and the reason, where the verdict is a known deviation; else ""
-    mistake: str  # in its published figure, which is left out then; else ""
+    mistakes: tuple[str, ...]  # in published figures that are left out
     tolerance_note: str  # what is allowed and why, where the figure has a tolerance of its own and is judged; else ""
 
     @property
@@ -119,6 +119,10 @@ class Tables:
         return [row for block in self.blocks for row in block.rows]
 
     @property
+    def done(self) -> int:
+        return sum(row.done for row in self.rows)
+
+    @property
     def footnotes(self) -> list[str]:
         """In the order in which they are first used; [1] is the first."""
         shown = [
@@ -156,7 +160,7 @@ def tables_of(
     pairs = list(dict.fromkeys(zip(frame["network"], frame["data"], strict=True)))
     parts = [frame[(frame["network"] == network) & (frame["data"] == name)] for network, name in pairs]
     blocks = tuple(_block(part, references, networks, data) for part in parts)
-    mistakes = dict.fromkeys(row.mistake for block in blocks for row in block.rows)
+    mistakes = dict.fromkeys(mistake for block in blocks for row in block.rows for mistake in row.mistakes)
     return Tables(
         sweep=sweep,
         blocks=blocks,
@@ -185,10 +189,11 @@ def _summary(group: pd.DataFrame, references: References) -> Row:
     error, ratio = Spread.of(group["error"]), mean(group["ratio"])
     is_baseline = method == FULL_PRECISION and not pruned
     delta = None if is_baseline else Spread.of(group["delta"])
-    published, known, mistake = _figure(group, settings, references)
+    found = _found(group, settings, references)
+    published = found.published
     left = incomplete(group["state"])
     judged = judge(error, delta, ratio, published, same_data=data not in STANDS_FOR) if error and not left else left
-    is_known = bool(known) and judged in OUTSIDE
+    is_known = bool(found.known) and judged in OUTSIDE
     return Row(
         label=str(group["row"].iloc[0]),
         method=method,
@@ -207,24 +212,17 @@ def _summary(group: pd.DataFrame, references: References) -> Row:
         sizes=Sizes.of(group),
         published=published,
         verdict=KNOWN if is_known else judged,
-        deviation=f"{judged}: {known}" if is_known else "",
-        mistake=mistake,
+        deviation=f"{judged}: {found.known}" if is_known else "",
+        mistakes=found.mistakes,
         tolerance_note=_tolerance_note(published) if published and judged in JUDGED else "",
     )
 
 
-def _figure(
-    group: pd.DataFrame, settings: Mapping[str, Any], references: References
-) -> tuple[Published | None, str, str]:
-    """The published figure, why the trials may fall short of it, and what is wrong with it, if it must be left out."""
+def _found(group: pd.DataFrame, settings: Mapping[str, Any], references: References) -> Found:
     if not group["as_published"].all():
-        return None, "", ""
+        return Found()
     network, data, method = (str(group[name].iloc[0]) for name in ("network", "data", "method"))
-    try:
-        published = references.find(network, data, method, _bits(group), settings)
-        return published, published.known_deviation(settings) if published else "", ""
-    except UserError as error:  # one mistyped figure must not hide all others
-        return None, "", str(error)
+    return references.find(network, data, method, _bits(group), settings)
 
 
 def _bits(group: pd.DataFrame) -> int | None:

@@ -1,8 +1,12 @@
-"""What the LaTeX of all tables shares: texts as it prints them, how wide they are, and a float of an article's width."""
+"""What the LaTeX of all tables shares: texts as it prints them, how wide they are, and a float that fits an article's page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import pandas as pd
 
 _TEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -12,6 +16,7 @@ _TEX = str.maketrans({
 
 # In pt: an article's line; the space from a column to the next; what characters take in \footnotesize, at most about
 LINE, GAP = 345.0, 6.0
+PAGE = 44  # lines of rows; an article's page has room for 54 beside a caption, and a heading may have four
 _NARROW, _LETTER, _WIDE = {" ": 2.9, ".": 2.4, ",": 2.4}, 4.6, 7.2
 
 
@@ -23,6 +28,25 @@ def tex(text: object) -> str:
 def points(text: str) -> float:
     """How wide a text is in a table."""
     return sum(_NARROW.get(char, _LETTER if char.isdigit() or char.islower() else _WIDE) for char in text)
+
+
+def on_pages(frame: pd.DataFrame, widths: Mapping[str, float]) -> list[pd.DataFrame]:
+    """A table's rows in parts of about the same height, each no taller than a page; `widths`, pt, are of columns that break."""
+    rows = frame[list(widths)].itertuples(index=False)
+    heights = [max(_lines(text, width) for text, width in zip(row, widths.values(), strict=True)) for row in rows]
+    number = math.ceil(sum(heights) / PAGE)
+    places = [above * number // sum(heights) for above in accumulate(heights[:-1], initial=0)]
+    return [part for _, part in frame.groupby(places)]
+
+
+def _lines(text: str, width: float) -> int:
+    """How many lines a text has that breaks between words."""
+    lines, used = 1, 0.0
+    for word in text.split():
+        used += points(f" {word}") if used else points(word)
+        if used > width and used > points(word):
+            lines, used = lines + 1, points(word)
+    return lines
 
 
 def float_of(title: str, columns: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

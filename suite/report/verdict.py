@@ -9,7 +9,9 @@ from suite.report.reference import Published
 from suite.report.spread import Spread
 from suite.report.tolerance import DEFAULT, UNITS, Allowed, Unit, allowed
 
-DEVIATIONS = 2  # standard deviations of its own trials that a figure may fall short, if that is more than the tolerance
+DEVIATIONS = (
+    2  # standard deviations of its own trials that a better figure is above, if that is more than the tolerance
+)
 DECIMALS = 6  # of points: a difference of 0.2 is one even if binary fractions make it 0.2000000000000018
 
 MISSING, RUNNING, STOPPED = "missing", "running", "stopped"
@@ -22,10 +24,10 @@ KNOWN = "known deviation"
 JUDGED = (REPRODUCED, BETTER, *OUTSIDE, BEYOND)
 
 EXPLAINED = (
-    f"Verdict: reproduced if Δ is at most {DEFAULT.points:g} points (or {DEVIATIONS} standard deviations of ours, if that is more) "
-    "below the published Δ and the ratio of the real file is at least the published one; better if, moreover, Δ is not below "
-    "and the ratio is above, or Δ is above by more than that. Where no Δ is published, errors are compared; where no error is "
-    "either, Δ is compared with 0."
+    f"Verdict: reproduced if Δ is at most {DEFAULT.points:g} points below the published Δ and the ratio of the real file is at "
+    "least the published one; better if, moreover, Δ is not below and the ratio is above, or Δ is above by more than that and "
+    f"than {DEVIATIONS} standard deviations of ours. Where no Δ is published, errors are compared; where no error is either, Δ is "
+    "compared with 0."
 )
 
 
@@ -54,39 +56,41 @@ def judge(
     if not same_data:
         return DIFFERS
     points, share = (tolerance_of(published, unit).value for unit in UNITS)
-    gain, missing = (round(value, DECIMALS) for value in _gain(error, delta, published, points))
+    gain, measured = _gain(error, delta, published)
+    verdict = judge_gain(gain, measured, points)
     wanted = published.entry.ratio
     smaller = wanted is not None and (ratio is None or ratio < share * wanted)
-    if gain < -missing:
+    if verdict == BEYOND:
         return BOTH if smaller else ACCURACY
     if smaller:
         return RATIO
     larger = wanted is not None and ratio is not None and ratio > wanted
-    return BETTER if gain > missing or (gain >= 0 and larger) else REPRODUCED
+    return BETTER if gain >= 0 and larger else verdict
 
 
 def tolerance_of(published: Published, unit: Unit) -> Allowed:
     return allowed(unit, [published.entry.tolerance])
 
 
-def _gain(error: Spread, delta: Spread | None, published: Published, points: float) -> tuple[float, float]:
-    """Points of accuracy above the published figure, and how many below it are allowed."""
+def _gain(error: Spread, delta: Spread | None, published: Published) -> tuple[float, Spread]:
+    """Points of accuracy above the published figure, and what of ours they are of."""
     if published.delta is not None and delta is not None:
-        return delta.mean - published.delta, slack(delta, points)
+        return round(delta.mean - published.delta, DECIMALS), delta
     if published.entry.top1_error is not None:
-        return published.entry.top1_error - error.mean, slack(error, points)
-    return (0.0, points) if delta is None else (delta.mean, slack(delta, points))
+        return round(published.entry.top1_error - error.mean, DECIMALS), error
+    return (0.0, error) if delta is None else (round(delta.mean, DECIMALS), delta)
 
 
-def slack(spread: Spread, points: float) -> float:
-    """How many points a mean may fall short."""
-    return max(points, DEVIATIONS * (spread.std or 0.0))
+def judge_gain(gain: float, measured: Spread, points: float) -> str:
+    """The verdict on one accuracy, `gain` above the published figure, of which `points` may be missing.
 
-
-def judge_gain(gain: float, missing: float) -> str:
-    """The verdict on one accuracy: points above the published figure, and how many below it are allowed."""
-    gain, missing = round(gain, DECIMALS), round(missing, DECIMALS)
-    return BEYOND if gain < -missing else BETTER if gain > missing else REPRODUCED
+    A mean that falls short is not excused by its trials' spread, and one that is above is better only beyond that.
+    """
+    gain = round(gain, DECIMALS)
+    if gain < -points:
+        return BEYOND
+    surplus = max(points, round(DEVIATIONS * (measured.std or 0.0), DECIMALS))
+    return BETTER if gain > surplus else REPRODUCED
 
 
 def judge_ratio(ratio: float, wanted: float, share: float) -> str:

@@ -50,6 +50,21 @@ def test_sync_takes_the_sweeps_own_pages_made_since_it_was_planned(slq: Slq, led
     assert kept(ledger) == {MADE[0]}
 
 
+def test_sync_takes_the_published_tables_that_take_trials_of_the_sweep(
+    slq: Slq, ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / "table1.yaml").write_text(SWEEP)
+    write_plan(load_sweep(tmp_path / "table1.yaml"), ledger)
+    published = ledger.root / "tables" / "published"
+    published.mkdir(parents=True)
+    for name, trials in {"of": "other/a table1/b", "small": "table1-small/a my-table1/b", "none": ""}.items():
+        (published / f"{name}.csv").write_text(f"done,trials\n0,\n1,{trials}\n")
+        (published / f"{name}.md").write_text(name)
+    (published / "broken.csv").write_text("nothing")
+    assert slq("sync", tmp_path / "table1.yaml", "--root", ledger.root).code == 0
+    assert kept(ledger) == {"published/of.csv", "published/of.md"}
+
+
 @pytest.mark.parametrize("uri", ["https://ada:secret@host", "postgresql+psycopg2://ada:sec@ret@host/runs"])
 def test_sync_does_not_print_passwords(slq: Slq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     (tmp_path / "table1.yaml").write_text(SWEEP)

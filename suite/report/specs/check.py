@@ -14,7 +14,7 @@ from suite.report.condition import WORDS
 from suite.report.reference import References
 from suite.report.specs.lines import Content, Line, Wanted
 from suite.report.specs.metrics import METRICS
-from suite.report.specs.settings import AVERAGED, METHODS, can_be, is_setting, names, values
+from suite.report.specs.settings import AVERAGED, METHODS, alternatives, can_be, is_setting, names, values
 from suite.yaml_lines import Block, line_of
 
 Kind = Literal["rows", "columns", "cells"]
@@ -94,7 +94,7 @@ class Check:
             return f"{name!r} is no setting of {of or 'any method'}{choices(name, names(of))}"
         if name in self.known and not (isinstance(wanted, str) and wanted in self.known[name]):
             return f"unknown {name} {wanted!r}{choices(wanted, self.known[name])}"
-        for value in wanted if isinstance(wanted, list) else [wanted]:
+        for value in alternatives(name, wanted, of):
             if value not in WORDS and not can_be(name, value, of):
                 return f"{name!r} is never {value!r}{choices(value, values(name, of))}"
         return ""

@@ -9,11 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from suite.errors import UserError
 from suite.ledger import Ledger, State
 from suite.report.condition import fits
 from suite.report.frame import tidy
-from suite.report.reference import STANDS_FOR, Published, References
+from suite.report.reference import STANDS_FOR, Found, Published, References
 from suite.report.specs.metrics import METRICS, Metric
 from suite.report.specs.spec import Place, Spec
 from suite.report.spread import Interval, Spread
@@ -28,7 +27,6 @@ from suite.report.verdict import (
     incomplete,
     judge_gain,
     judge_ratio,
-    slack,
 )
 
 AMBIGUOUS = "ambiguous"
@@ -100,6 +98,11 @@ class Filled:
     mistakes: tuple[str, ...]  # of the spec and its figures; what they are about is left out
 
     @property
+    def trials(self) -> dict[str, str]:
+        """Those behind the cells, sweep/id -> state."""
+        return {trial: state for cell in self.cells for trial, state in cell.trials.items()}
+
+    @property
     def footnotes(self) -> list[str]:
         """In the order in which they are first used, column by column; [1] is the first."""
         notes = [
@@ -161,8 +164,9 @@ def _cell(
     groups = [(settings, group) for settings, group in configurations if fits(conditions, settings)]
     group = groups[0][1] if len(groups) == 1 else pd.DataFrame()
     settings = groups[0][0] if len(groups) == 1 else _as_settings(place.where, references)
-    figure, known, mistake = _figure_and_reason(place, settings, group, references)
-    mistakes.extend([mistake] if mistake else [])
+    found = _found(place, settings, group, references)
+    figure = found.published
+    mistakes.extend(found.mistakes)
     metric = METRICS[place.metric]
     is_baseline = settings.get("method.name") == FULL_PRECISION and not any(
         name.startswith("prune.") for name in settings
@@ -189,7 +193,7 @@ def _cell(
     if len(groups) > 1:
         mistakes.append(_too_many(place, spec, [settings for settings, _ in groups]))
         return replace(cell, verdict=AMBIGUOUS)
-    return _judged(cell, spec, known)
+    return _judged(cell, spec, found.known)
 
 
 def _configurations(frame: pd.DataFrame) -> Configurations:
@@ -207,7 +211,8 @@ def _dotted(where: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_settings(where: Mapping[str, Any], references: References) -> dict[str, Any]:
     """What a trial would look like that meets these conditions, where no sweep plans one; all other settings are None."""
-    others = dict.fromkeys(name for p in references.published for name in p.entry.options)
+    entries = [p.entry for p in references.published]
+    others = dict.fromkeys(n for e in entries for where in (e.options, *(k.where for k in e.known)) for n in where)
     stated = {
         name: WORDS_AS_VALUES.get(wanted, wanted) if isinstance(wanted, str) else wanted
         for name, wanted in _dotted(where).items()
@@ -215,24 +220,13 @@ def _as_settings(where: Mapping[str, Any], references: References) -> dict[str, 
     return {**others, **stated}
 
 
-def _figure_and_reason(
-    place: Place, settings: Mapping[str, Any], group: pd.DataFrame, references: References
-) -> tuple[Published | None, str, str]:
-    """The figure, why the trials may fall short of it, and what is wrong with it, if it must be left out."""
-    try:
-        figure = _figure(place, settings, group, references)
-        return figure, figure.known_deviation(settings) if figure and len(group) else "", ""
-    except UserError as error:  # one mistyped figure must not hide all others
-        return None, "", str(error)
-
-
-def _figure(place: Place, settings: Mapping[str, Any], group: pd.DataFrame, references: References) -> Published | None:
+def _found(place: Place, settings: Mapping[str, Any], group: pd.DataFrame, references: References) -> Found:
     network, data, method = (str(place.where[name]) for name in ("network", "data", "method"))
     bits = settings.get("method.bits")
     if place.variant:
         return references.variant(network, data, bits, place.variant)
     is_ablation = not group.empty and not group["as_published"].all()
-    return None if is_ablation else references.find(network, data, method, bits, settings)
+    return Found() if is_ablation else references.find(network, data, method, bits, settings)
 
 
 def _too_many(place: Place, spec: Spec, found: Sequence[Mapping[str, Any]]) -> str:
@@ -265,7 +259,7 @@ def _verdict(cell: Cell, tolerance: Allowed) -> str:
     if tolerance.unit == "ratio":
         return NO_FIGURE if wanted is None else judge_ratio(measured.mean, wanted, tolerance.value)
     if cell.difference is not None:
-        return judge_gain(cell.difference, slack(cell.change or measured, tolerance.value))
+        return judge_gain(cell.difference, cell.change or measured, tolerance.value)
     if wanted is None:
         return NO_FIGURE
-    return judge_gain(cell.metric.better * (measured.mean - wanted), slack(measured, tolerance.value))
+    return judge_gain(cell.metric.better * (measured.mean - wanted), measured, tolerance.value)

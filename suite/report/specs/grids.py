@@ -13,14 +13,14 @@ from suite.report.spread import CONFIDENCE, FEWEST, RESAMPLES, Spread
 from suite.report.tolerance import DEFAULT
 from suite.report.verdict import DEVIATIONS, MISSING
 
-FIRST, CHANGE, DIFFERENCE = "Row", "Δ full precision", "Δ − published Δ"
-_READ = (
+FIRST, CHANGE, PUBLISHED, DIFFERENCE = "Row", "Δ full precision", "Published", "Δ − published Δ"
+READ = (
     "Mean ± sample standard deviation over n trials that differ in their seed; n is – where no sweep plans any. Δ is accuracy "
     "minus that of the trial's own full-precision baseline, in points; positive is better. Published: the figure (its Δ, if known)."
 )
-_VERDICT = (
-    f"Verdict: outside tolerance if Δ is more than {DEFAULT.points:g} points (or {DEVIATIONS} standard deviations of ours, if that "
-    "is more) below the published Δ, or a ratio below the published one; better if as much above, or any larger ratio; else "
+VERDICT = (
+    f"Verdict: outside tolerance if Δ is more than {DEFAULT.points:g} points below the published Δ, or a ratio below the published "
+    f"one; better if Δ is above by more than that and than {DEVIATIONS} standard deviations of ours, or any larger ratio; else "
     "reproduced. Where no Δ is published, the figures themselves are compared. Another tolerance has its reason in a note. "
     f"Why {DEFAULT.points:g}: {DEFAULT.reason}."
 )
@@ -88,7 +88,7 @@ def _line(cell: Cell, marks: dict[str, int]) -> dict[str, str]:
         "n": _count(cell),
         "Measured": _spread(cell.measured, cell.metric.pattern) if cell.done else cell.verdict,
         CHANGE: _spread(cell.change, "{:+.2f}"),
-        "Published": _beside(cell, marks),
+        PUBLISHED: _beside(cell, marks),
         DIFFERENCE: number(cell.difference, "{:+.2f}"),
         "Verdict": " ".join([cell.verdict, *(f"[{marks[note]}]" for note in cell.verdict_notes)]),
     }
@@ -119,14 +119,15 @@ def _beside(cell: Cell, marks: dict[str, int]) -> str:
 
 def footer(filled: Filled) -> list[str]:
     """How complete the table is, how to read it, how to make it again."""
-    trials = {trial for cell in filled.cells for trial in cell.trials}
     dirty = [f"{filled.dirty} of them ran from uncommitted code."] if filled.dirty else []
     counts = ", ".join(f"{name} {done} of {planned}" for name, (done, planned) in filled.done.items())
     name = filled.spec.name
     return [
-        " ".join([f"{len(trials)} trials belong to these cells. Sweeps, trials done: {counts or 'none'}.", *dirty]),
-        _READ,
-        _VERDICT,
+        " ".join(
+            [f"{len(filled.trials)} trials belong to these cells. Sweeps, trials done: {counts or 'none'}.", *dirty]
+        ),
+        READ,
+        VERDICT,
         f"{_INTERVAL}: {name}.csv. Made by: slq tables results/specs/{name}.yaml",
         *(f"Warning: {warning}" for warning in filled.warnings),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,24 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from suite.ledger import State
 from suite.report.page import page
 from suite.report.render import pipes, write_text
 from suite.report.specs.fill import Cell, Filled
-from suite.report.specs.grids import CHANGE, DIFFERENCE, FIRST, TEXTS, Sheet, footer, sheets
+from suite.report.specs.grids import CHANGE, DIFFERENCE, FIRST, PUBLISHED, TEXTS, Sheet, footer, sheets
 from suite.report.spread import Interval, Spread
 from suite.report.terminal import fitted
-from suite.report.tex import GAP, LINE, below, float_of, points, tex
+from suite.report.tex import GAP, LINE, below, float_of, on_pages, points, tex
+from suite.report.written import keep_larger
 
 
-def write_filled(filled: Filled, folder: Path) -> list[Path]:
-    """Write `<spec>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths."""
+def write_filled(filled: Filled, folder: Path, *, force: bool = False) -> list[Path]:
+    """Write `<spec>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths.
+
+    Raises `LargerTableError` if those that are there rest on more trials, unless `force` replaces them all the same.
+    """
+    if not force:
+        keep_larger(folder / f"{filled.spec.name}.csv", sum(state == State.DONE for state in filled.trials.values()))
     writers: dict[str, Callable[[Filled], str]] = {".md": markdown, ".tex": latex, ".html": html, ".csv": csv}
     folder.mkdir(parents=True, exist_ok=True)
     return [write_text(folder / f"{filled.spec.name}{suffix}", write(filled)) for suffix, write in writers.items()]
@@ -46,24 +53,25 @@ def markdown(filled: Filled) -> str:
 
 # In LaTeX: headings, and columns
 _SHORT = {CHANGE: "Δ", DIFFERENCE: "Δ − p. Δ"}
-_BREAKING = {FIRST: 0.36, "Published": 0.32, "Verdict": 0.32}  # columns that share what the figures leave
+_BREAKING = {FIRST: 0.36, PUBLISHED: 0.32, "Verdict": 0.32}  # columns that share what the figures leave
 
 
 def latex(filled: Filled) -> str:
-    """Floats for a document that loads `booktabs`, no wider than 345 pt."""
-    floats = [_float(sheet, filled.spec.content.title) for sheet in sheets(filled)]
+    """Floats for a document that loads `booktabs`, no wider than 345 pt: a table that is too long goes on in the next."""
+    floats = [text for sheet in sheets(filled) for text in _floats(sheet, filled.spec.content.title)]
     lines = [line for line in (filled.spec.content.note.strip(), *_below(filled)) if line]
     return "\n\n".join([*floats, *below(lines)]) + "\n"
 
 
-def _float(sheet: Sheet, title: str) -> str:
+def _floats(sheet: Sheet, title: str) -> Iterator[str]:
     widths = _widths(sheet)
     columns = "".join(f"p{{{widths[name]:.3f}\\linewidth}}" if name in widths else "r" for name in sheet.names)
-    heading, *rows = [
-        [_cell(name, text, widths) for name, text in zip(sheet.names, line, strict=True)]
-        for line in [sheet.names, *sheet.lines]
-    ]
-    return float_of(f"{title}: {sheet.title}", columns, heading, rows)
+    for number, part in enumerate(on_pages(sheet.frame, {name: LINE * width for name, width in widths.items()})):
+        heading, *rows = [
+            [_cell(name, text, widths) for name, text in zip(sheet.names, line, strict=True)]
+            for line in [sheet.names, *part.itertuples(index=False)]
+        ]
+        yield float_of(f"{title}: {sheet.title}{', continued' if number else ''}", columns, heading, rows)
 
 
 def _widths(sheet: Sheet) -> dict[str, float]:

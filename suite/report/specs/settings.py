@@ -36,11 +36,24 @@ def can_be(name: str, value: object, method: str = "") -> bool:
     return not shapes or value is None or any(_is_shaped(value, shape) for shape in shapes)
 
 
+def alternatives(name: str, wanted: object, method: str = "") -> list[object]:
+    """The values that a condition allows: one, or each of a list. A list that the setting itself can be is one value."""
+    if not isinstance(wanted, list) or can_be(name, wanted, method):
+        return [wanted]
+    shapes = _settings(method).get(name, ())
+    is_list = bool(shapes) and all(shape.get("type") == "array" for shape in shapes)
+    return [wanted] if is_list and not any(isinstance(value, list) for value in wanted) else wanted
+
+
 def values(name: str, method: str = "") -> list[object]:
     """What a setting can be: its values, or the types of them."""
     shapes = _settings(method).get(name, ())
-    possible = [value for shape in shapes for value in _enumerated(shape) or [shape.get("type", "anything")]]
-    return list(dict.fromkeys(possible))
+    return list(dict.fromkeys(value for shape in shapes for value in _enumerated(shape) or [_type(shape)]))
+
+
+def _type(shape: Shape) -> str:
+    of = shape.get("items", {}).get("type")
+    return f"{shape.get('type', 'anything')}{f' of {of}' if of else ''}"
 
 
 @cache
@@ -77,6 +90,8 @@ def _is_shaped(value: object, shape: Shape) -> bool:
     kind = shape.get("type", "")
     if kind == "integer" and isinstance(value, float):
         return value.is_integer()
+    if kind == "array" and isinstance(value, list):
+        return all(_is_shaped(item, shape.get("items", {})) for item in value)
     return kind not in _TYPES or (isinstance(value, _TYPES[kind]) and isinstance(value, bool) is (kind == "boolean"))
 
 

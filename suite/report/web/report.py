@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 from markupsafe import Markup
 
 from suite.files import write_atomic
@@ -22,16 +21,15 @@ from suite.report.reference import References
 from suite.report.table import Block, Row, Tables, tables_of
 from suite.report.web.commands import LEDGER, commands
 from suite.report.web.cost import costs, starts_of
-from suite.report.web.curves import curves
-from suite.report.web.drawings import drawings
 from suite.report.web.energy import energy
 from suite.report.web.failures import failures
+from suite.report.web.figures import figures
 from suite.report.web.findings import findings
 from suite.report.web.origin import origin
 from suite.report.web.overview import overview
-from suite.report.web.plot import Plot, swatches
+from suite.report.web.plot import swatches
+from suite.report.web.published import EXPLAINED, published
 from suite.report.web.told import tell
-from suite.report.web.tradeoff import tradeoffs
 from suite.sweep import Sweep
 
 
@@ -66,7 +64,9 @@ def report(
     tables = tables_of(ledger.sweep, frame, references)
     frame = frame.set_index("id", drop=False)
     told, made_from = tell(trials, ledger, frame, shorten), origin(trials, ledger)
-    plots = list(_plots(tables, ledger, frame, shorten))
+    scenes = enumerate((Scene(ledger, block, frame) for block in tables.blocks), start=1)
+    shown = [figure for number, scene in scenes for figure in figures(number, scene, shorten)]
+    plots = [plot for figure in shown for plot in figure.plots]
     return page(
         "report.html",
         sweep=sweep,
@@ -75,6 +75,8 @@ def report(
         footer=cells.footer(tables),
         counts=Counter(view.state for view in told.values()),
         findings=findings(tables),
+        published=published(sweep_file, ledger, references, tables),
+        explained=EXPLAINED,
         overview=overview(told.values()),
         groups=[(full_name(row), block.title, row, [told[i] for i in row.trials]) for block, row in _rows(tables)],
         failures=failures(trials, ledger, told, shorten),
@@ -86,9 +88,8 @@ def report(
         source_name=sweep_file.name,
         commands=commands(sweep_file, ledger.root, usual_root, made_from.commit, target),
         elsewhere=LEDGER,
-        plots=plots,
-        specs={plot.id: plot.spec for plot in plots},
-        drawings=drawings(ledger, tables, frame, shorten),
+        figures=shown,
+        plots={plot.id: [view.spec for view in plot.views] for plot in plots},
         swatches=swatches(plots),
         plotly=Markup(_plotly() if plots else ""),
     )
@@ -96,12 +97,6 @@ def report(
 
 def _rows(tables: Tables) -> Iterator[tuple[Block, Row]]:
     return ((block, row) for block in tables.blocks for row in block.rows)
-
-
-def _plots(tables: Tables, ledger: Ledger, frame: pd.DataFrame, shorten: Shorten) -> Iterator[Plot]:
-    for number, block in enumerate(tables.blocks, start=1):
-        yield from tradeoffs(number, block)
-        yield from curves(number, Scene(ledger, block, frame), shorten)
 
 
 def _plotly() -> str:
