@@ -11,12 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
+from safetensors.numpy import save_file
 
 from suite.config import Trial
 from suite.ledger import Ledger
 from suite.report import load_references
+from suite.report.figures.breakdown import PARTS
 from suite.report.figures.style import LOOKS, UNKNOWN
 from suite.report.page import TEMPLATES
 from suite.report.titles import METHODS
@@ -35,6 +38,10 @@ grid:
   - method: [{name: full}, {name: slq, bits: 5}, {name: slq, bits: 3}, {name: kmeans, bits: 3}, {name: twn}, {name: ttq}]
     seed: [0, 1]
 """
+CHOSEN = {1: {"conv1": [0, 2]}, 2: {"conv1": [1]}}  # stage -> clusters
+WEIGHTS = np.linspace(-1, 1, 1000, dtype=np.float32)
+BOOK = [0.5, -0.5, 0.0]
+SCORES = [0.2, -0.002, 0.0]  # of the clusters
 TOP1 = {"full": 0.98, "slq": 0.97, "kmeans": 0.92, "twn": 0.95, "ttq": 0.94}
 
 
@@ -56,7 +63,7 @@ def result(trial: Trial, top1: float) -> dict[str, Any]:
         "start": {**baseline, "kept": 1.0},
         "quantized": {"top1": top1, **metrics},
         "stages": [{"stage": 1, "frozen": 0.5, "clusters": 4, "snapped": snapped, "retrained": retrained}],
-        "layers": [{"name": "conv1", "weights": 1000, "values": 5, "index_bits": bits, "codebook": [0.0]}],
+        "layers": [{"name": "conv1", "weights": 1000, "values": 5, "index_bits": bits, "codebook": BOOK}],
         "size": {**SIZE, "bits_per_weight": float(bits), "file_bits": 1000 * bits, "ratio": 33.6 / bits},
         "cost": {"wall_seconds": 36.0, "cpu_seconds": 72.0, "gpu_seconds": 0.0},
         "sources": {"attempts": [1], "data_sha256": "abc"},
@@ -64,7 +71,7 @@ def result(trial: Trial, top1: float) -> dict[str, Any]:
 
 
 def run(ledger: Ledger, trial: Trial, top1: float) -> None:
-    """Leave behind what a trial of two stages does, except for its model."""
+    """Leave behind what a trial of two stages does."""
     attempt = ledger.trial(trial.id).try_claim(trial.config())
     assert attempt is not None
     facts = {
@@ -80,12 +87,24 @@ def run(ledger: Ledger, trial: Trial, top1: float) -> None:
         for stage, frozen in ((1, 0.5), (2, 1.0)):
             step = 10 * (stage - 1)
             attempt.emit(
-                "snap", stage=stage, stages=2, step=step, frozen=frozen, clusters=4, top1=0.9, top5=1.0, loss=0.3
+                "snap",
+                stage=stage,
+                stages=2,
+                step=step,
+                frozen=frozen,
+                clusters=4,
+                top1=0.9,
+                top5=1.0,
+                loss=0.3,
+                frozen_by_layer={"conv1": frozen},
+                **({"scores": {"conv1": SCORES}, "chosen": CHOSEN[stage]} if trial.method.name == "slq" else {}),
             )
             for more in (5, 10) if stage == 1 else ():
                 attempt.emit(
                     "train", stage=1, stages=2, step=step + more, steps=10, loss=1 / more, accuracy=0.9, lr=0.1
                 )
+        weights = WEIGHTS.round(2 if trial.method.name == "kmeans" else 0)
+        save_file({"conv1.weight": weights}, ledger.trial(trial.id).model)
         attempt.emit("final", step=10, top1=top1, top5=1.0, loss=0.1)
         attempt.finish(result(trial, top1))
 
@@ -112,6 +131,7 @@ def run_baseline(ledger: Ledger, identity: str) -> None:
     attempt = ledger.baseline(identity).try_claim({})
     assert attempt is not None
     with attempt.running():
+        save_file({"conv1.weight": WEIGHTS}, ledger.baseline(identity).model)
         attempt.finish({"cost": {"wall_seconds": 360.0, "cpu_seconds": 720.0, "gpu_seconds": 0.0}})
 
 
@@ -257,15 +277,76 @@ def test_marks_lead_to_the_notes(tmp_path: Path) -> None:
     assert '<li id="note-1">[1] Han et al.' in page
 
 
-def test_figures_are_what_plotly_knows_and_have_texts(page: str) -> None:
+def shown(page: str) -> dict[str, list[dict[str, Any]]]:
+    """Kind of a figure -> its views, as plotly gets them."""
     specs = re.search(r'<script type="application/json" id="plots">(.*?)</script>', page, re.DOTALL)
     assert specs is not None
-    made = json.loads(specs[1])
-    assert [name.rpartition("-")[2] for name in made] == ["bits", "bytes", "curves"]
-    for spec in made.values():
-        go.Figure(spec)  # raises ValueError for what it does not know
+    return {name.removeprefix("plot-1-"): views for name, views in json.loads(specs[1]).items()}
+
+
+def test_figures_are_what_plotly_knows_and_have_texts(page: str) -> None:
+    made = shown(page)
+    assert list(made) == ["bits", "bytes", "curves", "breakdown", "histograms", "frozen", "sensitivity"]
+    for views in made.values():
+        for view in views:
+            go.Figure(view)  # raises ValueError for what it does not know
     assert "On the Pareto front by rising size: SLQ, 3 bits." in plain(page)
     assert "Pareto front of all methods, hidden ones too" in plain(page)
+    for words in (
+        "Size of the real file",
+        "Histograms of each layer",
+        "Share of each layer",
+        "Rise of the held-out loss",
+    ):
+        first, second = re.findall(rf"</b> ({words}.*?)</figcaption>", page)  # interactive, and drawn
+        assert first == second
+    for words in ("Stacked bars", "Histograms of weights", "Heat maps of the weights", "Heat maps of the rise"):
+        (interactive,) = re.findall(rf'aria-label="({words}.*?)"', page)
+        (drawn,) = re.findall(rf'alt="({words}.*?)"', page)
+        assert interactive == drawn
+
+
+def test_a_reader_chooses_among_the_trials_that_are_drawn(page: str, sweep: Sweep) -> None:
+    names = re.findall(r'<option data-method="(\w+)">(.*?)</option>', page)
+    slq, kmeans = (
+        [("slq", f"SLQ, {bits}\u00a0bits (n = 2, seed 1)") for bits in (5, 3)],
+        ("kmeans", "k-means, 3\u00a0bits (n = 2, seed 1)"),
+    )
+    assert names == [*slq, kmeans, *slq, kmeans, *slq]  # histograms, frozen weights, sensitivities
+    (trial, *_) = of(sweep, "slq")
+    assert shown(page)["frozen"][0]["data"][0]["meta"] == {"method": "slq", "target": f"#row-{trial.id}"}
+
+
+def test_both_forms_of_a_figure_say_what_is_left_out(
+    sweep: Sweep, sweep_file: Path, full_ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path / "runs", sweep.name)
+    shutil.copytree(full_ledger.root, ledger.root)
+    ledger.trial(of(sweep, "kmeans")[1].id).model.write_bytes(b"half")
+    page = make(sweep, sweep_file, ledger)
+    assert page.count("k-means, 3\u00a0bits is left out: PackError: ") == 2
+    assert len(shown(page)["histograms"]) == 2
+
+
+def test_interactive_figures_show_the_ledgers_numbers(page: str) -> None:
+    made = shown(page)
+    (frozen,) = made["frozen"][0]["data"]
+    assert (frozen["x"], frozen["y"], frozen["z"], frozen["text"]) == (["1", "2"], ["conv1"], [[50, 100]], [["50", ""]])
+    (rises,) = made["sensitivity"][0]["data"]
+    assert rises["customdata"] == [[-0.002, 0, 0.2]]  # by rising centre
+    assert rises["text"] == [["2", "1", "1"]]
+    low, middle, high = rises["z"][0]
+    assert 0 < low < middle == 0.5 < high == 1
+    before, after = made["histograms"][0]["data"]
+    assert sum(before["y"]) == pytest.approx(100, abs=0.01)
+    assert (len(before["y"]), before["dx"]) == (60, pytest.approx(2 / 60, abs=1e-5))
+    assert (after["x"], after["y"]) == ([-1, 0, 1], [25, 50, 25])
+    _, many = made["histograms"][2]["data"]
+    assert (many["type"], len(many["y"])) == ("bar", 60)  # more values than can be told apart
+    assert sum(many["y"]) == pytest.approx(100, abs=0.01)
+    bars = [trace for trace in made["breakdown"][0]["data"] if "meta" in trace]
+    sizes = [trace["x"][0] for trace in bars if trace["y"] == ["SLQ, 5\u00a0bits"]]
+    assert sum(sizes) == pytest.approx(sum(SIZE[part.column] for part in PARTS) / 8000, rel=1e-3)
 
 
 def test_a_method_that_was_added_needs_neither_title_nor_look(
@@ -282,9 +363,7 @@ def test_a_method_that_was_added_needs_neither_title_nor_look(
 
 def test_a_curve_is_that_of_the_trial_of_median_accuracy_as_in_the_drawn_figure(page: str, sweep: Sweep) -> None:
     """Of two the lower one: of SLQ at 5 bits the second seed."""
-    specs = re.search(r'<script type="application/json" id="plots">(.*?)</script>', page, re.DOTALL)
-    assert specs is not None
-    (curves,) = [spec for name, spec in json.loads(specs[1]).items() if name.endswith("curves")]
+    ((curves,),) = [views for kind, views in shown(page).items() if kind == "curves"]
     led = {trace["customdata"][0][0] for trace in curves["data"] if trace["name"].startswith("SLQ, 5")}
     wanted = [each for each in of(sweep, "slq") if each.config()["method"]["bits"] == 5 and each.seed == 1]
     assert led == {f"#trial-{each.id}" for each in wanted}
@@ -314,6 +393,8 @@ def test_nothing_done_yet_is_said_and_the_rest_is_shown(sweep: Sweep, sweep_file
 BROKEN = {
     "a loss is lost": ("trials/*/attempts/1/events.jsonl", '"loss"', '"lost"'),
     "a loss is no number": ("trials/*/attempts/1/events.jsonl", '"loss": 0.2', '"loss": NaN'),
+    "a score is no number": ("trials/*/attempts/1/events.jsonl", '"conv1": [0.2', '"conv1": [NaN'),
+    "a part is no number": ("trials/*/attempts/1/events.jsonl", '{"conv1": 0.5', '{"conv1": NaN'),
     "a stage is lost": ("trials/*/attempts/1/events.jsonl", '"stage"', '"stag"'),
     "provenance is a list": ("trials/*/attempts/1/provenance.json", '{"commit"', '[{}], {"commit"'),
     "versions are none": ("trials/*/attempts/1/provenance.json", '{"torch": "2.0"}', "null"),
@@ -411,7 +492,33 @@ addEventListener("load", () => setTimeout(() => {
   told.textless = [...document.images].filter((image) => !image.alt || !image.complete || !image.naturalWidth).length;
   told.images = document.images.length;
   const plots = [...document.querySelectorAll(".plot")];
-  told.drawn = plots.map((plot) => plot.querySelectorAll(".scatterlayer .trace").length);
+  told.drawn = plots.map((plot) => plot.querySelectorAll(".scatterlayer .trace, .barlayer .trace, .heatmaplayer .hm").length);
+  const seen = (selector) => [...document.querySelectorAll(selector)].filter((each) => each.checkVisibility()).length;
+  const forms = () => [".interactive .plot", ".interactive select", ".drawn img"].map(seen);
+  const rules = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]);
+  const prints = rules.filter((rule) => rule.media?.mediaText === "print");
+  told.screen = forms();
+  for (const rule of prints) rule.media.mediaText = "all";
+  told.print = forms();
+  for (const rule of prints) rule.media.mediaText = "print";
+  const place = (kind) => document.getElementById(`plot-1-${kind}`);
+  const hover = (kind, where) => {
+    Plotly.Fx.hover(place(kind), where);
+    return place(kind).querySelector(".hovertext").textContent;
+  };
+  told.hovers = [
+    hover("breakdown", [{ curveNumber: 5, pointNumber: 0 }]),
+    hover("histograms", [{ curveNumber: 1, pointNumber: 2 }]),
+    hover("frozen", { xval: 0, yval: 0 }),
+    hover("sensitivity", { xval: 2, yval: 0 }),
+  ];
+  const choose = (kind, number) => {
+    const select = document.getElementById(`plot-1-${kind}-view`);
+    select.selectedIndex = number;
+    select.dispatchEvent(new Event("change"));
+    return place(kind).data[0].hovertemplate;
+  };
+  told.chosen = [choose("frozen", 2), choose("frozen", 1), choose("frozen", 0)];
   told.buttons = [...document.querySelectorAll(".modebar-btn")].map((each) => each.dataset.title);
   const visible = (plot) => plot.data.filter((trace) => trace.meta && trace.visible !== false);
   const shown = () => plots.map((plot) => [...new Set(visible(plot).map((trace) => trace.meta.method))]);
@@ -419,6 +526,7 @@ addEventListener("load", () => setTimeout(() => {
   told.shown = shown();
   box.click();
   told.hidden = shown();
+  told.choices = [...document.getElementById("plot-1-frozen-view").options].map((option) => [option.disabled, option.selected]);
   told.resources = performance.getEntriesByType("resource").map((each) => each.name).filter((name) => !name.startsWith("data:"));
   const row = [...table.tBodies[0].rows].find((each) => each.innerText.includes("SLQ") && each.cells[1].innerText === "3");
   row.cells[error].querySelector("a").click();
@@ -504,9 +612,49 @@ def test_browser_follows_links_to_the_right_trials(told: dict[str, Any], sweep: 
 def test_browser_draws_figures_and_toggles_methods_in_all(told: dict[str, Any]) -> None:
     assert all(told["drawn"])
     assert all("slq" in methods for methods in told["shown"])
-    assert told["hidden"] == [[m for m in methods if m != "slq"] for methods in told["shown"]]
+    hidden = [[m for m in methods if m != "slq"] for methods in told["shown"]]
+    assert told["hidden"] == [
+        *hidden[:4],
+        ["kmeans"],
+        ["kmeans"],
+        [],
+    ]  # the last three show one configuration at a time
+    assert told["choices"] == [[True, False], [True, False], [False, True]]
     assert told["images"] > 0
     assert told["textless"] == 0
+
+
+@pytest.mark.slow
+def test_browser_tells_what_is_pointed_at_and_shows_what_is_chosen(told: dict[str, Any]) -> None:
+    bar, centre, frozen, rise = map(plain, told["hovers"])
+    assert bar == "SLQ, 5 bitsindices: 0.21 kB, 35.6 % of 0.6 kB, n = 2"
+    assert centre == "SLQ, 5 bits, conv1centre 1: 25 % of the weights after"
+    assert frozen == "SLQ, 5 bitsconv1, stage 1 of 2: 50.0 % of the weights frozen"
+    assert rise == "SLQ, 5 bitsconv1, cluster 3: +0.2 natsthe stage that quantizes it: 1"
+    assert [re.findall("<b>(.*?)</b>", plain(text)) for text in told["chosen"]] == [
+        ["k-means, 3 bits"],
+        ["SLQ, 3 bits"],
+        ["SLQ, 5 bits"],
+    ]
+
+
+@pytest.mark.slow
+def test_figures_are_interactive_on_a_screen_and_drawn_in_print(told: dict[str, Any]) -> None:
+    assert told["screen"] == [7, 3, 0]
+    assert told["print"] == [0, 0, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
+def test_without_scripts_figures_are_drawn(page: str, tmp_path: Path) -> None:
+    file = tmp_path / "scriptless.html"
+    frame = f'<iframe sandbox="allow-same-origin" srcdoc="{html.escape(page)}"></iframe>'
+    seen = """
+      const seen = (selector) => [...inside.querySelectorAll(selector)].filter((each) => each.checkVisibility()).length;
+      document.title = [".interactive", ".drawn img", "#figures noscript"].map(seen);"""
+    told = f"<script>onload = () => {{ const inside = frames[0].document; {seen} }};</script>"
+    file.write_text(f"<!doctype html><title></title>{frame}{told}")
+    assert "<title>0,6,1</title>" in open_page(file, tmp_path / "profile")[0]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from suite.ledger import Event
 from suite.report.figures.drawn import Absent, Drawn
 from suite.report.figures.scene import (
+    Content,
     Scene,
     configurations,
     events_of,
@@ -45,14 +46,16 @@ class _Course:
     train_loss: list[tuple[int, float]]
 
 
-def draw(scene: Scene) -> Iterator[Drawn | Absent]:
+def read(scene: Scene) -> Content[_Course] | Absent:
     found, warnings = read_each(scene.quantized, lambda row: _course(scene, row))
     if not found:
         reason = "no trial that is done has re-trained between quantizations"
-        yield Absent(scene.name(KIND), scene.title(TITLE), reason, warnings)
-        return
-    chosen, choice = select(found, MOST)
-    for page in scene.paged(KIND, TITLE, chosen, PAGE, warnings):
+        return Absent(scene.name(KIND), scene.title(TITLE), reason, warnings)
+    return Content(scene.name(KIND), scene.title(TITLE), *select(found, MOST), warnings)
+
+
+def draw(content: Content[_Course]) -> Iterator[Drawn]:
+    for page in content.pages(PAGE):
         lines = -(-len(page.items) // COLUMNS)
         figure = sheet(page.title, height=0.6 + HEIGHT * lines)
         cells = figure.subfigures(lines, min(COLUMNS, len(page.items)), squeeze=False).flat
@@ -60,7 +63,7 @@ def draw(scene: Scene) -> Iterator[Drawn | Absent]:
         for place, (cell, text, (row, course)) in enumerate(zip(cells, headings, page.items, strict=False)):
             _panel(cell, text, course, look_of(row.method).colour, is_first=place % COLUMNS == 0)
         figure.legend(handles=_handles(), loc="outside lower center", ncols=4)
-        yield Drawn(page.name, page.title, _caption(choice), _alt(page.items), figure, page.warnings)
+        yield Drawn(page.name, page.title, _caption(page.choice), _alt(page.items), figure, page.warnings)
 
 
 def _course(scene: Scene, row: Row) -> _Course | None:

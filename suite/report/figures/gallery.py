@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -11,20 +12,19 @@ from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.report.figures import breakdown, course, frozen, histograms, sensitivity, tradeoff
 from suite.report.figures.drawn import Absent, Drawn
+from suite.report.figures.kind import Kind
 from suite.report.figures.scene import Scene
-from suite.report.figures.style import house_style
 from suite.report.frame import PlannedTrial, tidy
 from suite.report.reference import References
 from suite.report.table import Tables, tables_of
 
-KINDS: tuple[Callable[[Scene], Iterator[Drawn | Absent]], ...] = (
-    tradeoff.draw,
-    breakdown.draw,
-    course.draw,
-    histograms.draw,
-    frozen.draw,
-    sensitivity.draw,
-)
+TRADEOFF = Kind(tradeoff.read, tradeoff.draw)
+BREAKDOWN = Kind(breakdown.read, breakdown.draw)
+COURSE = Kind(course.read, course.draw)
+HISTOGRAMS = Kind(histograms.read, histograms.draw)
+FROZEN = Kind(frozen.read, frozen.draw)
+SENSITIVITY = Kind(sensitivity.read, sensitivity.draw)
+KINDS: tuple[Kind[Any], ...] = (TRADEOFF, BREAKDOWN, COURSE, HISTOGRAMS, FROZEN, SENSITIVITY)
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ class Gallery:
         """Network by network. A figure's own warnings name what it lacks."""
         for block in self.tables.blocks:
             scene = Scene(self.ledger, block, self.frame)
-            for draw in KINDS:
-                with house_style():
-                    outcomes = list(draw(scene))
-                yield from outcomes
+            for kind in KINDS:
+                yield from kind.drawn(kind.read(scene))
 
 
 def outcomes(ledger: Ledger, planned: Sequence[PlannedTrial]) -> Gallery:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from suite.pack.store import WEIGHT
 from suite.report.figures.drawn import Absent, Drawn
-from suite.report.figures.scene import Scene, configurations, full_name, heading, read_each, selection
+from suite.report.figures.scene import Content, Scene, configurations, full_name, heading, read_each, selection
 from suite.report.figures.stored import Stored
 from suite.report.figures.style import BLACK, GREY, PALE, look_of, sheet
 from suite.report.table import Row
@@ -45,22 +45,37 @@ class Weights:
     values: Array  # (V,) distinct ones afterwards, rising
     shares: Array  # (V,) % of the weights
 
+    @property
+    def has_centres(self) -> bool:
+        """Else its values are so many that they are drawn as a histogram, `between`."""
+        return len(self.values) <= CENTRES
+
+    @property
+    def between(self) -> Array:
+        """(BINS,) % of the weights afterwards that are between two edges."""
+        return np.histogram(self.values, self.edges, weights=self.shares)[0]
+
 
 @dataclass(frozen=True)
-class _Network:
+class Network:
+    """Of one trial."""
+
     seed: int
     layers: list[Weights]
     total: int  # layers that are quantized
 
 
-def draw(scene: Scene) -> Iterator[Drawn | Absent]:
+def read(scene: Scene) -> Content[Network] | Absent:
     rows, choice = selection(scene.quantized, MOST)
     found, warnings = read_each(rows, lambda row: _network(scene, row))
     if not found:
         reason = "no quantized network is done yet" if not rows else "no quantized network can be read"
-        yield Absent(scene.name(KIND), scene.title(TITLE), reason, warnings)
-        return
-    for page in scene.paged(KIND, TITLE, found, PAGE, warnings):
+        return Absent(scene.name(KIND), scene.title(TITLE), reason, warnings)
+    return Content(scene.name(KIND), scene.title(TITLE), found, choice, warnings)
+
+
+def draw(content: Content[Network]) -> Iterator[Drawn]:
+    for page in content.pages(PAGE):
         figure = sheet(page.title, height=1.1 + HEIGHT * len(page.items))
         columns = max(len(network.layers) for _, network in page.items)
         grid = figure.subplots(len(page.items), columns, sharey=True, squeeze=False)
@@ -70,10 +85,10 @@ def draw(scene: Scene) -> Iterator[Drawn | Absent]:
             axes.set_xlabel("weight")
         figure.supylabel("share of weights (%)", fontsize=7)
         figure.legend(handles=_handles(), loc="outside lower center", ncols=2)
-        yield Drawn(page.name, page.title, _caption(page.items, choice), _alt(page.items), figure, page.warnings)
+        yield Drawn(page.name, page.title, caption(page), alt(page), figure, page.warnings)
 
 
-def _network(scene: Scene, row: Row) -> _Network | None:
+def _network(scene: Scene, row: Row) -> Network | None:
     """Of the trial of median accuracy; None if no layer is quantized."""
     work = scene.median(row)
     result = work.result() or {}
@@ -83,7 +98,7 @@ def _network(scene: Scene, row: Row) -> _Network | None:
     before, after = Stored(scene.ledger.baseline(result["start"]["id"]).model), Stored(work.model)
     chosen = [names[i] for i in spread_out(len(names), LAYERS)]
     layers = [weights_of(name, before.numbers(name + WEIGHT), after.numbers(name + WEIGHT)) for name in chosen]
-    return _Network(scene.seed(work), layers, len(names))
+    return Network(scene.seed(work), layers, len(names))
 
 
 def spread_out(count: int, most: int) -> list[int]:
@@ -125,7 +140,7 @@ def _counted(blocks: Sequence[tuple[Array, NDArray[np.int64]]]) -> tuple[Array, 
     return values, counts
 
 
-def _line(line: Sequence[Axes], row: Row, network: _Network) -> None:
+def _line(line: Sequence[Axes], row: Row, network: Network) -> None:
     colour = look_of(row.method).colour
     for axes, weights in zip(line, network.layers, strict=False):
         _panel(axes, weights, colour)
@@ -136,19 +151,19 @@ def _line(line: Sequence[Axes], row: Row, network: _Network) -> None:
 
 def _panel(axes: Axes, weights: Weights, colour: str) -> None:
     if not len(weights.edges):
-        axes.set_title(f"{weights.layer}: all pruned")
+        axes.set_title(named(weights))
         return
     axes.stairs(weights.heights, weights.edges, fill=True, fc=PALE, ec=GREY, lw=0.3)
-    if len(weights.values) <= CENTRES:
+    if weights.has_centres:
         axes.vlines(weights.values, FLOOR, weights.shares, color=colour, lw=0.9)
         axes.plot(weights.values, weights.shares, "o", color=colour, ms=2.2)
     else:
-        axes.hist(weights.values, weights.edges.tolist(), weights=weights.shares, color=colour, lw=0.9, histtype="step")
+        axes.stairs(weights.between, weights.edges, color=colour, lw=0.9)
     axes.set_yscale("log")
     axes.set_ylim(FLOOR, 150)
     axes.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
     axes.minorticks_off()
-    axes.set_title(textwrap.fill(f"{weights.layer} ({_thousands(weights.count)})", TITLE_LINE), pad=2)
+    axes.set_title(textwrap.fill(named(weights), TITLE_LINE), pad=2)
 
 
 def _handles() -> list[Artist]:
@@ -162,28 +177,32 @@ def _range(low: float, high: float) -> tuple[float, float]:
     return (low, high) if low < high else (low - 1, high + 1)
 
 
-def _thousands(count: int) -> str:
-    return f"{count:,}".replace(",", "\u202f")
+def named(weights: Weights) -> str:
+    """A layer, and how many weights it has."""
+    count = f"{weights.count:,}".replace(",", "\u202f")
+    return f"{weights.layer} ({count})" if len(weights.edges) else f"{weights.layer}: all pruned"
 
 
-def _caption(page: Sequence[tuple[Row, _Network]], choice: str) -> str:
+def caption(content: Content[Network]) -> str:
+    """With how n trials became one."""
     some = (
         " Of networks with more layers, some between the first and the last."
-        if any(n.total > LAYERS for _, n in page)
+        if any(n.total > LAYERS for _, n in content.items)
         else ""
     )
     return (
         f"Histograms of each layer's weights in the network that the method began from (grey, {BINS} bins; how many weights "
         "in brackets), and its centres after quantization with the share of the weights that take each (coloured; a "
         f"histogram where there are more than {CENTRES} values). Pruned weights are left out. Each line is one trial, that "
-        f"of median accuracy among the n of its configuration.{choice}{some}"
+        f"of median accuracy among the n of its configuration.{content.choice}{some}"
     )
 
 
-def _alt(page: Sequence[tuple[Row, _Network]]) -> str:
-    counts = [(len(weights.values), full_name(row)) for row, network in page for weights in network.layers]
+def alt(content: Content[Network]) -> str:
+    """What is seen."""
+    counts = [(len(weights.values), full_name(row)) for row, network in content.items for weights in network.layers]
     least, most = min(counts), max(counts)
     return (
-        f"Histograms of weights with their centres for {configurations(page)}: a layer takes from {least[0]} values "
+        f"Histograms of weights with their centres for {configurations(content.items)}: a layer takes from {least[0]} values "
         f"({least[1]}) to {most[0]} ({most[1]})."
     )

@@ -45,6 +45,14 @@ def heat_maps(title: str, label: str, panels: Sequence[Panel]) -> Figure:
     return figure
 
 
+def matrix(lines: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """(lines, columns). Raises ValueError if lines differ in length, and for what is no number."""
+    numbers = np.array(lines, dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError("not all of its numbers are finite")
+    return numbers
+
+
 def ticks(axes: Axes, down: Sequence[str], across: Sequence[str]) -> None:
     """Labels of the lines and the columns of a heat map, without frame and grid."""
     axes.grid(visible=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -20,13 +20,28 @@ NBSP = "\u00a0"  # no line breaks there
 
 
 @dataclass(frozen=True)
-class Page(Generic[T]):
-    """A figure that is to be drawn: one page of several, perhaps."""
+class Content(Generic[T]):
+    """What a figure shows, before it is drawn."""
 
-    name: str
+    name: str  # of its files, without suffix; unique in a sweep
     title: str
-    items: list[T]
-    warnings: tuple[str, ...]
+    items: list[tuple[Row, T]]  # at least one
+    choice: str = ""  # a sentence about how the rows were chosen, if others could be shown, too
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for row, _ in self.items]
+
+    def pages(self, most: int) -> list[Content[T]]:
+        """Figures of at most so many items; the first one tells the warnings."""
+        parts = pages(self.items, most)
+        return [self] if len(parts) == 1 else [self._page(n, part, len(parts)) for n, part in enumerate(parts, start=1)]
+
+    def _page(self, number: int, items: list[tuple[Row, T]], count: int) -> Content[T]:
+        name = f"{self.name}-{number}" if number > 1 else self.name
+        warnings = self.warnings if number == 1 else ()
+        return replace(self, name=name, title=f"{self.title} ({number} of {count})", items=items, warnings=warnings)
 
 
 @dataclass(frozen=True)
@@ -37,22 +52,12 @@ class Scene:
     block: Block
     frame: pd.DataFrame  # `tidy`, by trial id
 
-    def name(self, kind: str, page: int = 1) -> str:
-        """Of a figure: "quickstart-lenet5-digits-tradeoff"; pages after the first are numbered."""
-        number = f"-{page}" if page > 1 else ""
-        return f"{self.ledger.sweep}-{self.block.network}-{self.block.data}-{kind}{number}"
+    def name(self, kind: str) -> str:
+        """Of a figure: "quickstart-lenet5-digits-tradeoff"."""
+        return f"{self.ledger.sweep}-{self.block.network}-{self.block.data}-{kind}"
 
-    def title(self, text: str, page: int = 1, pages: int = 1) -> str:
-        part = f" ({page} of {pages})" if pages > 1 else ""
-        return f"{self.block.title}: {text}{part}"
-
-    def paged(self, kind: str, text: str, found: Sequence[T], most: int, warnings: tuple[str, ...]) -> list[Page[T]]:
-        """What has been found, on pages of at most so many; the first one tells the warnings."""
-        parts = pages(found, most)
-        return [
-            Page(self.name(kind, n), self.title(text, n, len(parts)), part, warnings if n == 1 else ())
-            for n, part in enumerate(parts, start=1)
-        ]
+    def title(self, text: str) -> str:
+        return f"{self.block.title}: {text}"
 
     @property
     def done(self) -> list[Row]:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from suite.ledger import Event, Work
 from suite.report.figures.drawn import Absent, Drawn
-from suite.report.figures.panels import LETTERS, MOST, PAGE, Panel, cells_text, heat_maps, ticks
+from suite.report.figures.panels import LETTERS, MOST, PAGE, Panel, cells_text, heat_maps, matrix, ticks
 from suite.report.figures.scene import (
+    Content,
     Scene,
     configurations,
     full_name,
@@ -33,30 +34,36 @@ MEASURED = ("loss", "absolute")  # SLQ's partitions that measure, by the rise an
 
 
 @dataclass(frozen=True)
-class _Sensitivity:
+class Sensitivity:
+    """Of one trial."""
+
     seed: int
     layers: list[str]
     columns: list[str]
     across: str  # what the columns are
+    column: str  # what one is, with its name in place of {}
     rises: NDArray[np.float64]  # (layers, columns) nats
-    marks: list[list[str]]  # (layers, columns) in the cells
+    marks: list[list[str]]  # (layers, columns) in the cells, "" if there is nothing to say
+    meaning: str  # of the marks
 
 
-def draw(scene: Scene) -> Iterator[Drawn | Absent]:
+def read(scene: Scene) -> Content[Sensitivity] | Absent:
     found, warnings = read_each(scene.quantized, lambda row: _sensitivity(scene, row))
     if not found:
         reason = "no trial that is done has measured the loss (SLQ by loss or absolute, mixed widths by loss)"
-        yield Absent(scene.name(KIND), scene.title(TITLE), reason, warnings)
-        return
-    chosen, choice = select(found, MOST)
-    for page in scene.paged(KIND, TITLE, chosen, PAGE, warnings):
-        norm = _norm([each for _, each in page.items])
+        return Absent(scene.name(KIND), scene.title(TITLE), reason, warnings)
+    return Content(scene.name(KIND), scene.title(TITLE), *select(found, MOST), warnings)
+
+
+def draw(content: Content[Sensitivity]) -> Iterator[Drawn]:
+    for page in content.pages(PAGE):
+        norm = norm_of(page)
         panels = [_panel(row, each, norm) for row, each in page.items]
         figure = heat_maps(page.title, "rise of the held-out loss (nats)", panels)
-        yield Drawn(page.name, page.title, _caption(choice), _alt(page.items), figure, page.warnings)
+        yield Drawn(page.name, page.title, caption(page), alt(page), figure, page.warnings)
 
 
-def _sensitivity(scene: Scene, row: Row) -> _Sensitivity | None:
+def _sensitivity(scene: Scene, row: Row) -> Sensitivity | None:
     """Of the trial of median accuracy; None if its method does not measure."""
     work = scene.median(row)
     method = work.config()["method"]
@@ -67,7 +74,7 @@ def _sensitivity(scene: Scene, row: Row) -> _Sensitivity | None:
     return None
 
 
-def _clusters(work: Work, seed: int, snaps: Sequence[Event]) -> _Sensitivity:
+def _clusters(work: Work, seed: int, snaps: Sequence[Event]) -> Sensitivity:
     """Scores of the first stage, when all clusters are open; columns by rising centre; marks: the stage that fixes a cluster."""
     books = {layer["name"]: layer["codebook"] for layer in (work.result() or {})["layers"]}
     scores: dict[str, list[float]] = snaps[0]["scores"]
@@ -78,7 +85,10 @@ def _clusters(work: Work, seed: int, snaps: Sequence[Event]) -> _Sensitivity:
         rises.append([row[cluster] for cluster in order])
         marks.append([str(stages.get(int(cluster), "")) for cluster in order])
     columns = [str(number) for number in range(1, len(rises[0]) + 1)]
-    return _Sensitivity(seed, list(scores), columns, "cluster, by rising centre", np.array(rises), marks)
+    meaning = "the stage that quantizes it"
+    return Sensitivity(
+        seed, list(scores), columns, "cluster, by rising centre", "cluster {}", matrix(rises), marks, meaning
+    )
 
 
 def fixed_in(layer: str, snaps: Sequence[Event]) -> dict[int, int]:
@@ -86,25 +96,27 @@ def fixed_in(layer: str, snaps: Sequence[Event]) -> dict[int, int]:
     return {int(cluster): int(snap["stage"]) for snap in snaps for cluster in snap["chosen"][layer]}
 
 
-def _widths(seed: int, widths: Sequence[int], snap: Event) -> _Sensitivity:
+def _widths(seed: int, widths: Sequence[int], snap: Event) -> Sensitivity:
     """Marks: the width that was chosen."""
     costs: dict[str, list[float]] = snap["costs"]
     chosen: dict[str, Any] = snap["widths"]
     marks = [["●" if chosen[name] == width else "" for width in widths] for name in costs]
-    return _Sensitivity(seed, list(costs), [str(w) for w in widths], "bits", np.array(list(costs.values())), marks)
+    columns, rises = [str(width) for width in widths], matrix(list(costs.values()))
+    return Sensitivity(seed, list(costs), columns, "bits", "{} bits", rises, marks, "the width that the layer gets")
 
 
-def _norm(each: Sequence[_Sensitivity]) -> SymLogNorm:
-    most = max(float(np.abs(one.rises).max()) for one in each)
+def norm_of(content: Content[Sensitivity]) -> SymLogNorm:
+    """Rise -> 0 to 1 on the map of colours, the same for all of a figure."""
+    most = max(float(np.abs(each.rises).max()) for _, each in content.items)
     return SymLogNorm(NEAR, vmin=-max(most, 10 * NEAR), vmax=max(most, 10 * NEAR))
 
 
-def _panel(row: Row, each: _Sensitivity, norm: SymLogNorm) -> Panel:
+def _panel(row: Row, each: Sensitivity, norm: SymLogNorm) -> Panel:
     text = heading(row, f"seed {each.seed}", LETTERS)
     return Panel(text, len(each.layers), lambda axes: _heat_map(axes, each, norm))
 
 
-def _heat_map(axes: Axes, each: _Sensitivity, norm: SymLogNorm) -> AxesImage:
+def _heat_map(axes: Axes, each: Sensitivity, norm: SymLogNorm) -> AxesImage:
     image = axes.imshow(each.rises, cmap=MAP, norm=norm, aspect="auto", interpolation="nearest")
     ticks(axes, each.layers, each.columns)
     axes.set_xlabel(each.across)
@@ -112,21 +124,23 @@ def _heat_map(axes: Axes, each: _Sensitivity, norm: SymLogNorm) -> AxesImage:
     return image
 
 
-def _caption(choice: str) -> str:
+def caption(content: Content[Sensitivity]) -> str:
+    """With how n trials became one."""
     return (
         "Rise of the held-out loss when one cluster of one layer alone is set to its centre, before the first stage (SLQ; with "
         "the absolute partition its magnitude; number: the stage that quantizes the cluster), or one layer alone is quantized "
         "to a width (mixed; dot: the width it gets). Each panel is one trial, that of median accuracy among the n of its "
         f"configuration; lighter than grey: the loss rises, darker: it falls; the scale "
-        f"is linear up to {NEAR:g} nats, logarithmic beyond.{choice}"
+        f"is linear up to {NEAR:g} nats, logarithmic beyond.{content.choice}"
     )
 
 
-def _alt(chosen: Sequence[tuple[Row, _Sensitivity]]) -> str:
-    peaks = [(float(each.rises.max()), row, each) for row, each in chosen]
+def alt(content: Content[Sensitivity]) -> str:
+    """What is seen."""
+    peaks = [(float(each.rises.max()), row, each) for row, each in content.items]
     peak, row, each = max(peaks, key=lambda item: item[0])
     line, column = np.unravel_index(int(each.rises.argmax()), each.rises.shape)
     return (
-        f"Heat maps of the rise of the loss for {configurations(chosen)}: the largest is {peak:.4f} nats, in layer "
+        f"Heat maps of the rise of the loss for {configurations(content.items)}: the largest is {peak:.4f} nats, in layer "
         f"{each.layers[line]}, column {each.columns[column]} of {full_name(row)}."
     )

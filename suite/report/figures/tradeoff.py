@@ -34,19 +34,30 @@ class _Point:
     std: float  # of `gain`; 0 for a single trial
 
 
-def draw(scene: Scene) -> Iterator[Drawn | Absent]:
+@dataclass(frozen=True)
+class _Cloud:
+    name: str  # of the figure
+    title: str
+    points: list[_Point]
+    full: list[Row]  # networks of full precision
+
+
+def read(scene: Scene) -> _Cloud | Absent:
     name, title = scene.name(KIND), scene.title("accuracy against size")
     points = [point for row in scene.quantized if (point := _point(row)) is not None]
     if not points:
-        yield Absent(name, title, "no quantized network is done yet")
-        return
+        return Absent(name, title, "no quantized network is done yet")
+    return _Cloud(name, title, points, [row for row in scene.done if row.method == FULL_PRECISION])
+
+
+def draw(cloud: _Cloud) -> Iterator[Drawn]:
+    points, full = cloud.points, cloud.full
     fronts = [pareto_front([(p.bits, p.gain) for p in points]), pareto_front([(p.size, p.gain) for p in points])]
     numbers = {i: n for n, i in enumerate(sorted({*fronts[0], *fronts[1]}, key=lambda i: points[i].bits), start=1)}
-    full = [row for row in scene.done if row.method == FULL_PRECISION]
     looks = marks([p.row for p in points])
     entries = _entries(points, full, looks, numbers)
     figure = sheet(
-        title, height=max(4.3, 0.5 + ENTRY * sum(1 + str(entry.get_label()).count("\n") for entry in entries))
+        cloud.title, height=max(4.3, 0.5 + ENTRY * sum(1 + str(entry.get_label()).count("\n") for entry in entries))
     )
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, points, [p.bits for p in points], fronts[0], looks, numbers)
@@ -58,7 +69,7 @@ def draw(scene: Scene) -> Iterator[Drawn | Absent]:
     scale = f"\n{SCALE}" if _is_steep(points) else ""
     left.set_ylabel(f"top-1 accuracy minus full precision's (points){scale}")
     figure.legend(handles=entries, loc="outside right upper", handlelength=1.6, labelspacing=0.35)
-    yield Drawn(name, title, _caption(points, full), _alt(points, fronts[0]), figure)
+    yield Drawn(cloud.name, cloud.title, _caption(points, full), _alt(points, fronts[0]), figure)
 
 
 def _point(row: Row) -> _Point | None:

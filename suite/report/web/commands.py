@@ -8,8 +8,8 @@ from pathlib import Path
 LEDGER = "LEDGER"  # stands for a root outside of the working folder
 
 
-def commands(sweep_file: Path, root: Path, usual: Path, commit: str | None, page: Path | None = None) -> list[str]:
-    """Lines for a shell in the root of the checkout.
+def commands(sweep_file: Path, root: Path, usual: Path, commit: str | None, page: Path | None = None) -> dict[str, str]:
+    """What each does -> a line for a shell in the root of the checkout; in the order in which they are given.
 
     Args:
         usual: the ledger's default root.
@@ -19,13 +19,13 @@ def commands(sweep_file: Path, root: Path, usual: Path, commit: str | None, page
     here = _here(root)
     where = "" if root.resolve() == usual.resolve() else f" --root {shlex.quote(here) if here else LEDGER}"
     place = f" --out {shlex.quote(_here(page) or page.name)}" if page else ""
-    return [
-        *([f"git checkout {commit}"] if commit else []),
-        f"slq run {sweep}{where}",
-        f"slq tables {sweep}{where}",
-        f"slq figures {sweep}{where}",
-        f"slq report {sweep}{where}{place}",
-    ]
+    return {
+        **({"checkout": f"git checkout {commit}"} if commit else {}),
+        "run": f"slq run {sweep}{where}",
+        "tables": f"slq tables {sweep}{where}",
+        "figures": f"slq figures {sweep}{where}",
+        "report": f"slq report {sweep}{where}{place}",
+    }
 
 
 def _here(path: Path) -> str:

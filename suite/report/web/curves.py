@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from suite.report.figures.scene import Scene, events_of, full_name, read_each, s
 from suite.report.figures.style import look_of
 from suite.report.paths import Shorten
 from suite.report.table import FULL_PRECISION, Row
-from suite.report.web.plot import SYMBOLS, Plot, Trace, axis, layout
+from suite.report.web.plot import BELOW, SYMBOLS, Plot, Trace, View, axis, layout, short
 
 MOST_ROWS = 14  # curves that an eye can follow
 MOST_POINTS = 250  # of a curve
@@ -49,16 +48,19 @@ def curves(number_of_block: int, scene: Scene, shorten: Shorten) -> Iterator[Plo
         "re-trained; top: loss of the training batches, bottom: accuracy on the test images. Crosses: weights were quantized."
         f"{how}{thin}" + "".join(f" {shorten(warning)}" for warning in warnings),
         alt=f"Training loss and test accuracy over training steps. Last accuracy: {last}.",
-        traces=[trace for _, (_, traces) in courses for trace in traces],
-        layout=layout(
-            660,
-            showlegend=True,
-            legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
-            xaxis=axis("Training step of the trial", anchor="y2"),
-            yaxis=axis("Training loss", type="log", tickvals=TICKS, tickformat="~g", domain=[0.55, 1]),
-            yaxis2=axis("Test top-1 accuracy, %", domain=[0, 0.47]),
-        ),
+        views=[View([trace for _, (_, traces) in courses for trace in traces], _layout())],
         is_wide=True,
+    )
+
+
+def _layout() -> dict[str, Any]:
+    return layout(
+        660,
+        showlegend=True,
+        legend=BELOW,
+        xaxis=axis("Training step of the trial", anchor="y2"),
+        yaxis=axis("Training loss", type="log", tickvals=TICKS, tickformat="~g", domain=[0.55, 1]),
+        yaxis2=axis("Test top-1 accuracy, %", domain=[0, 0.47]),
     )
 
 
@@ -86,7 +88,7 @@ def _traces(row: Row, course: Course) -> Iterator[Trace]:
         "legendgroup": f"{name}, {course.trial}",
         "line": {"color": look.colour, "width": 1.5, "dash": DASHES.get(row.bits or 0, "solid")},
     }
-    losses = [_shorter(event["loss"]) for event in training]
+    losses = [short(event["loss"]) for event in training]
     yield {
         **base,
         "mode": "lines",
@@ -101,7 +103,7 @@ def _traces(row: Row, course: Course) -> Iterator[Trace]:
         "mode": "lines+markers",
         "yaxis": "y2",
         "x": [event["step"] for event in course.accuracy],
-        "y": [_shorter(100 * event["top1"]) for event in course.accuracy],
+        "y": [short(100 * event["top1"]) for event in course.accuracy],
         "marker": {
             "color": look.colour,
             "symbol": [
@@ -124,7 +126,7 @@ def _quantizations(base: Trace, course: Course) -> Trace:
         **base,
         "mode": "markers",
         "x": [train["step"] for _, train in marked],
-        "y": [_shorter(train["loss"]) for _, train in marked],
+        "y": [short(train["loss"]) for _, train in marked],
         "marker": {"color": base["line"]["color"], "symbol": "x-thin-open", "size": 8, "line": {"width": 1.6}},
         "customdata": [[f"#trial-{course.trial}", _happened(snap)] for snap, _ in marked],
         "hovertemplate": f"{base['name']}<br>%{{customdata[1]}}<extra></extra>",
@@ -152,11 +154,3 @@ def _happened(event: Event) -> str:
 
 def _percent(event: Event) -> str:
     return f"{100 * event['top1']:.2f} %"
-
-
-def _shorter(value: Any) -> float:
-    """Five significant digits: more cannot be seen and would make the page larger. Raises ValueError for NaN and infinity."""
-    short = float(f"{float(value):.5g}")
-    if not math.isfinite(short):
-        raise ValueError(f"{value} cannot be drawn")
-    return short

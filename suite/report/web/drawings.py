@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
-from suite.ledger import Ledger
 from suite.report.figures import Absent, Drawn
-from suite.report.figures.gallery import Gallery
 from suite.report.figures.save import write
 from suite.report.figures.style import house_style
 from suite.report.paths import Shorten
-from suite.report.table import Tables
 
 
 @dataclass(frozen=True)
@@ -31,16 +27,17 @@ class Drawing:
     source: str
 
 
-def drawings(ledger: Ledger, tables: Tables, frame: pd.DataFrame, shorten: Shorten) -> list[Drawing]:
-    """Of all networks; `frame` is the tidy one, by id."""
-    return [_drawing(outcome, shorten) for outcome in Gallery(ledger, tables, frame)]
-
-
-def _drawing(outcome: Drawn | Absent, shorten: Shorten) -> Drawing:
-    warnings = shorten(" ".join(outcome.warnings))
+def drawing(outcome: Drawn | Absent, shorten: Shorten) -> Drawing:
+    """As an image, or why there is none."""
     if isinstance(outcome, Absent):
-        return Drawing(outcome.title, f"Not drawn: {outcome.reason}. {warnings}".strip(), "", "")
-    return Drawing(outcome.title, f"{outcome.caption} {warnings}".strip(), outcome.alt, _source(outcome))
+        return Drawing(outcome.title, with_warnings(f"Not drawn: {outcome.reason}.", outcome.warnings, shorten), "", "")
+    caption = with_warnings(outcome.caption, outcome.warnings, shorten)
+    return Drawing(outcome.title, caption, outcome.alt, _source(outcome))
+
+
+def with_warnings(caption: str, warnings: Sequence[str], shorten: Shorten) -> str:
+    """A caption and what could not be read."""
+    return " ".join([caption, *map(shorten, warnings)])
 
 
 def _source(drawn: Drawn) -> str:

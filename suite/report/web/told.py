@@ -138,7 +138,7 @@ def _attempt(attempt: Attempt, shorten: Shorten) -> list[str]:
         str(attempt.number),
         began.strftime("%Y-%m-%d %H:%M:%S UTC") if began else NOTHING,
         duration(events[-1]["t"] - events[0]["t"]) if events else NOTHING,
-        shorten(_ended(attempt, events)),
+        shorten(_ended(attempt, events)) + _left_out(attempt),
         code_of(provenance),
         f"{provenance.get('host') or NOTHING}{job}",
     ]
@@ -149,6 +149,12 @@ def _ended(attempt: Attempt, events: Sequence[Event]) -> str:
     if end is None:
         return "is running" if attempt.is_live() else NO_LAST_WORD
     return f"{end['outcome']}: {end['error']}" if end.get("error") else str(end["outcome"])
+
+
+def _left_out(attempt: Attempt) -> str:
+    """Its courses are drawn without these."""
+    lines = attempt.damaged_lines()
+    return f"; {lines} damaged lines of events.jsonl are left out" if lines else ""
 
 
 def code_of(provenance: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from suite.report.figures.style import look_of
 from suite.report.figures.variants import variants
 from suite.report.number import number
 from suite.report.table import FULL_PRECISION, Block, Row
-from suite.report.web.plot import SYMBOLS, Plot, Trace, anchor, axis, layout
+from suite.report.web.plot import SYMBOLS, Plot, Trace, View, anchor, axis, layout
 
 FORMS = ("", "-open", "-dot", "-open-dot")  # plotly's, of a method's symbol, for its variants
 STEEP = 6.0  # points below the best configuration: the axis begins there at first
@@ -49,13 +49,16 @@ def _plot(identity: str, words: str, title: str, block: Block, points: list[Poin
         "A click leads to the trials." + _lines(block) + _below(points),
         alt=f"Accuracy against {words} of {len(points)} configurations. Most accurate: {full_name(best[0])} with "
         f"{best[2]:.2f} %. On the Pareto front by rising size: {', '.join(full_name(row) for row, _, _ in front)}.",
-        traces=[_front(front), *traces],
-        layout=layout(
-            440,
-            xaxis=axis(title, rangemode="tozero", tickformat=","),
-            yaxis=axis("Top-1 accuracy, %", **_range(block, points)),
-            **_ceilings(block),
-        ),
+        views=[View([_front(front), *traces], _layout(title, block, points))],
+    )
+
+
+def _layout(title: str, block: Block, points: Sequence[Point]) -> dict[str, Any]:
+    return layout(
+        440,
+        xaxis=axis(title, rangemode="tozero", tickformat=","),
+        yaxis=axis("Top-1 accuracy, %", **_range(block, points)),
+        **_ceilings(block),
     )
 
 
