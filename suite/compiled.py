@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 import torch
 from numba import njit
@@ -21,9 +23,22 @@ def compiled(function: F) -> F:
     Nothing checks its indices: it must.
     """
     try:
-        return cast(F, njit(nogil=True, error_model="numpy", cache=True)(function))
+        loops: Any = njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:  # no folder to keep it in can be written
         return cast(F, njit(nogil=True, error_model="numpy")(function))
+    with suppress(AttributeError):  # NUMBA_DISABLE_JIT is set, or a later numba keeps it otherwise
+        _name_apart(loops._cache._cache_file)
+    return cast(F, loops)
+
+
+def _name_apart(files: Any) -> None:
+    """No two processes give their machine code the same name.
+
+    Numba counts files up without a lock: of processes that compile a function at once, for other arguments or on another
+    kind of processor (nodes share folders), one would find the code of the other where its index says that its own is.
+    """
+    base = files._index_name.removesuffix(".nbi")
+    files._data_name = lambda number: f"{base}.{uuid4().hex}.nbc"
 
 
 def shared(work: Callable[[int, int], T], count: int) -> list[T]:

@@ -33,9 +33,8 @@ def pack(
     coder: Annotated[
         str,
         typer.Option(
-            help="Codes all streams that it can; auto: for each the one that makes it the smallest of those that are tried: bz2, "
-            "lzma, deflate, arithmetic and lzw for up to 131,072 symbols; mixing for up to 1,048,576 if more than half of a "
-            "matrix are the same; rans and zstd for more; the others always."
+            help="Codes all streams that it can. smallest: for each the one that makes it the smallest, which may take many "
+            "minutes. auto: the same of those that are quick on so many symbols and likely to win; it tells which it did not try."
         ),
     ] = "auto",
     metadata: Annotated[
@@ -44,7 +43,6 @@ def pack(
     ] = None,
 ) -> None:
     """Pack tensors, bit by bit; those with few distinct values as codebook and codes, by the coders that make them small."""
-    from suite.pack.contents import ALONE, APART, by_coder
     from suite.pack.convert import pack
 
     _check_target(target, force)
@@ -55,17 +53,7 @@ def pack(
         markup=False,
         soft_wrap=True,
     )
-    if sizes := by_coder(file, ALONE):
-        codes = sum(section.code_bits + section.position_bits for section in map(file.section, _coded(file)))
-        each = ", ".join(f"{name} {bits / 8:,.0f}" for name, bits in sorted(sizes.items(), key=lambda item: item[1]))
-        out.print(
-            f"codes take {codes / 8:,.0f} bytes; by one coder for all tensors: {each}", markup=False, soft_wrap=True
-        )
-        if left := ", ".join(name for name in ALONE if name not in sizes):
-            out.print(f"left out, too many symbols or too large an alphabet: {left}", markup=False, soft_wrap=True)
-        out.print(f"not compared, as they are slow or for bits only: {', '.join(APART)}", markup=False, soft_wrap=True)
-    else:
-        out.print("no tensor has few distinct values: nothing is coded")
+    _tell_coders(file, coder)
 
 
 def unpack(source: PackedFile, target: Target, force: Force = False, limit: Limit = 4) -> None:
@@ -181,12 +169,36 @@ def _coded(file: Packed) -> list[Entry]:
     return [entry for entry in file.entries if entry.kind == "coded"]
 
 
+def _tell_coders(file: Packed, chosen: str) -> None:
+    """What each coder would have given, and which were spared, by the comparison and by "auto"."""
+    from suite.pack.contents import ALL, by_coder
+    from suite.pack.streams import AUTO, SMALLEST
+
+    found = by_coder(file, ALL, patient=chosen == SMALLEST)
+    if not found:
+        out.print("no tensor has few distinct values: nothing is coded")
+        return
+    codes = sum(section.code_bits + section.position_bits for section in map(file.section, _coded(file)))
+    sizes = sorted((one.bits, name) for name, one in found.items() if one.bits is not None)
+    told = {
+        f"codes take {codes / 8:,.0f} bytes; by one coder for all tensors": [
+            f"{n} {bits / 8:,.0f}" for bits, n in sizes
+        ],
+        "too many symbols, or too large an alphabet, for": [name for name, one in found.items() if not one.able],
+        "not compared, as they take long": [name for name, one in found.items() if one.able and one.bits is None],
+        "not tried on every stream; --coder smallest does, however long it takes": [
+            name for name, one in found.items() if chosen == AUTO and not one.tried
+        ],
+    }
+    for what, names in told.items():
+        if names:
+            out.print(f"{what}: {', '.join(names)}", markup=False, soft_wrap=True)
+
+
 def _told(summary: Summary) -> str:
     return f"{summary.tensors} tensors, {summary.numbers:,} numbers"
 
 
 def _check_target(target: Path, force: bool) -> None:
-    if not check_file(target).parent.is_dir():
-        raise UserError(f"no folder {str(target.parent)!r}; make it, or name a file elsewhere")
-    if target.exists() and not force:
+    if check_file(target).exists() and not force:
         raise UserError(f"{target} is there already; name another file, or say --force")

@@ -5,6 +5,7 @@ From Python, without the command line:
     from suite.pack import decode, load_compressed, load_network, pack, unpack, verify
 
     pack(model.state_dict(), Path("m.slq"), metadata={"network": "mine"})   # or pack(Path("m.safetensors"), Path("m.slq"))
+    pack(Path("m.safetensors"), Path("m.slq"), coder="smallest")       # tries all coders, however long that takes
     verify(Path("m.slq"), against=model.state_dict())
     state = decode(Path("m.slq"))                      # a state_dict, to the bit
     unpack(Path("m.slq"), Path("m.safetensors"))       # one tensor in memory at a time

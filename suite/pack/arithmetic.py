@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.pack.bits import ANY, Symbols
+from suite.pack.counts import counts_of
 from suite.pack.deflate import deflate, inflate
 from suite.pack.errors import PackError
 from suite.pack.varint import Reader, varint
@@ -96,7 +97,7 @@ class Static:
     def encode(self, symbols: Symbols, alphabet: int, row: int = 0) -> bytes:
         if alphabet < 2 or not len(symbols):
             return b""
-        table = _rounded(_counts(symbols, alphabet))
+        table = _rounded(counts_of(symbols, alphabet))
         encoder = RangeEncoder()
         encoder.put(symbols, _probabilities(table))
         deflated, raw = deflate(table.tobytes()), table.tobytes()
@@ -116,14 +117,6 @@ class Static:
         symbols = decoder.get(count, _probabilities(table))
         decoder.end()
         return symbols
-
-
-def _counts(symbols: Symbols, alphabet: int) -> NDArray[np.int64]:
-    """How often each occurs, (alphabet,)."""
-    counts = np.zeros(alphabet, dtype=np.int64)
-    for start in range(0, len(symbols), PIECE):  # NumPy makes wide integers of what it counts
-        counts += np.bincount(symbols[start : start + PIECE], minlength=alphabet)
-    return counts
 
 
 def _rounded(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -155,7 +148,7 @@ class Adaptive:
         encoder, counts = RangeEncoder(), np.full(alphabet, PRIORS[prior])
         for start, stop in portions(len(symbols)):
             encoder.put(symbols[start:stop], counts / counts.sum())
-            counts += _counts(symbols[start:stop], alphabet)
+            counts += counts_of(symbols[start:stop], alphabet)
         return encoder.bytes(bytes((prior,)))
 
     def decode(self, data: bytes, alphabet: int, count: int, row: int = 0) -> Symbols:
@@ -166,7 +159,7 @@ class Adaptive:
         decoder, symbols = RangeDecoder(reader.rest()), np.empty(count, dtype=np.uint32)
         for start, stop in portions(count):
             symbols[start:stop] = decoder.get(stop - start, counts / counts.sum())
-            counts += _counts(symbols[start:stop], alphabet)
+            counts += counts_of(symbols[start:stop], alphabet)
         decoder.end()
         return symbols
 

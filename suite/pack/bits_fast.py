@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from suite.compiled import compiled, shared
 GROUP = 8  # symbols that take just as many bytes as each takes bits
 WIDEST = 8  # bits, so that a group fits into 64
 
-F = TypeVar("F", bound=Callable[..., object])
 Symbols = NDArray[np.uint32]
 Bytes = NDArray[np.uint8]
 
@@ -67,7 +65,7 @@ def _packing(width: int) -> Callable[[Symbols, Bytes, int, int], None]:
             for i in range(width):
                 data[start + i] = np.uint8(bits >> np.uint64(8 * (width - 1 - i)))
 
-    return _compiled(pack, width)
+    return compiled(pack)
 
 
 @cache
@@ -83,10 +81,4 @@ def _unpacking(width: int) -> Callable[[Bytes, Symbols, int, int], None]:
             for i in range(GROUP):
                 symbols[GROUP * group + i] = np.uint32((bits >> (shift * np.uint64(GROUP - 1 - i))) & mask)
 
-    return _compiled(unpack, width)
-
-
-def _compiled(loops: F, width: int) -> F:
-    """Kept in a file of its own for each width: processes that compile at once may mix up what is in one file."""
-    loops.__qualname__ = f"{loops.__name__}{width}"
-    return compiled(loops)
+    return compiled(unpack)

@@ -28,7 +28,7 @@ from suite.pack.raw import DTYPES, dtype_number, from_bytes, to_bytes, view_of
 from suite.pack.shape import numel
 from suite.pack.sparse import is_sparse, positions, read_sparse, sparse
 from suite.pack.streams import AUTO
-from suite.pack.tensor import Section
+from suite.pack.tensor import Draft, Section
 from suite.pack.varint import Reader, varint
 from suite.printable import printable
 from suite.quant.coded import Coded
@@ -106,7 +106,7 @@ class Packed:
 def packed(coded: Mapping[str, Coded], plain: Mapping[str, Tensor], coder: str = AUTO) -> bytes:
     """The file of a network's quantized and other tensors, by their names in its state_dict.
 
-    `coder` codes all streams that it can; "auto" is for each the one that makes it the shortest.
+    Streams are coded by `coder`, as `Uncoded.coded` says.
     """
     books, numbers, places = _codebooks(coded)
     entries = [Entry(name, "coded", _section(coded[name], numbers[name], books, places, coder)) for name in coded]
@@ -164,7 +164,7 @@ def _codebooks(
 
 
 def _section(coded: Coded, number: int, books: list[Codebook], places: list[NDArray[np.int64]], coder: str) -> bytes:
-    return Section.of(coded, number, books[number], places[number], coder).written()
+    return Draft.of(coded, number, books[number], places[number]).section(coder).written()
 
 
 def plain_entry(name: str, tensor: Tensor, coder: str) -> Entry:

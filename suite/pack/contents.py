@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 from suite.pack.coders import CODERS
 from suite.pack.container import Entry, Packed
+from suite.pack.plane import Alone
 from suite.pack.raw import DTYPES
 from suite.pack.shape import numel
 from suite.pack.streams import FAST
 
-# Coders that know no more than the symbols, and those of them whose sizes results record.
-APART = ("density", "mixing")  # look at rows and columns, too, and are slow or for bits only
-ALONE = tuple(coder.name for coder in CODERS if coder.name not in APART)
-RECORDED = tuple(name for name in ALONE if name not in FAST)
+ALL = tuple(coder.name for coder in CODERS)
+RECORDED = tuple(name for name in ALL if name not in ("density", "mixing", *FAST))  # their sizes stand in results
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,16 @@ def _short(dtype: int) -> str:
     return str(DTYPES[dtype]).removeprefix("torch.")
 
 
-def by_coder(file: Packed, names: Sequence[str]) -> dict[str, int]:
-    """Bits of all codes and positions if one coder alone coded them, by its name; empty if nothing is coded.
+def by_coder(file: Packed, names: Sequence[str], patient: bool = False) -> dict[str, Alone]:
+    """What all codes and positions would take if one coder alone coded them, by its name; empty if nothing is coded.
 
-    Names of coders that cannot code all, or would take long, are left out. Decodes all; raises `PackError`.
+    Without `patient`, nothing is found out that takes long. Decodes all; raises `PackError`.
     """
-    sections = [file.section(entry) for entry in file.entries if entry.kind == "coded"]
-    each = [unit.bits_by_coder(names) for section in sections for unit in section.units(file.books[section.book])]
-    able = [name for name in names if each and all(name in bits for bits in each)]
-    return {name: sum(bits[name] for bits in each) for name in able}
+    each = [one for entry in file.entries if entry.kind == "coded" for one in _alone(file, entry, names, patient)]
+    return {name: reduce(add, (one[name] for one in each)) for name in names} if each else {}
+
+
+def _alone(file: Packed, entry: Entry, names: Sequence[str], patient: bool) -> list[dict[str, Alone]]:
+    """Of a tensor, whose symbols are gone before those of the next one are decoded."""
+    section = file.section(entry)
+    return [unit.alone(names, patient) for unit in section.units(file.books[section.book])]

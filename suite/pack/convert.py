@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -23,13 +23,12 @@ from suite.pack.errors import PackError
 from suite.pack.memory import enough_memory
 from suite.pack.raw import view_of
 from suite.pack.shape import numel
-from suite.pack.streamed import Facts, each_tensor, write_each
+from suite.pack.streamed import Facts, each_tensor, is_safetensors, write_each
 from suite.pack.streams import AUTO, check_coder
 from suite.pack.writer import Writer
 from suite.printable import printable
 
 STATE_DICT = {".pt", ".pth", ".bin"}  # endings of files that torch.save wrote
-COMPARED = 2**20  # bytes at a time
 LIMIT = 4 * 2**30  # bytes of tensors that a file may stand for unless more is asked for
 SYMBOL = 4  # bytes that each number counts for at least: a symbol takes as many while it is decoded
 SLOW = 64  # bytes that a symbol counts for beyond that, which takes ten microseconds: 2^26 of them are patience for ten minutes
@@ -73,8 +72,8 @@ def pack(
     Args:
         source: safetensors, of which one tensor is in memory at a time; or a state_dict that `torch.save` wrote, which is read
             whole, without running code from it; or a state_dict.
-        coder: codes all streams that it can; "auto" is for each stream the one that makes it the shortest, of those that are
-            quick on so many symbols.
+        coder: codes all streams that it can. "smallest" is for each stream the one that makes it the shortest, which may take
+            many minutes; "auto" the same of those that are worth their time on so many symbols.
         metadata: what the file shall say of itself, such as its network and method.
 
     Returns:
@@ -148,7 +147,9 @@ def decode(path: Path, limit: float = LIMIT) -> dict[str, Tensor]:
         PackError: if the file is damaged or of another kind.
         UserError: if there is no such file, or if its tensors are beyond the limit, or memory is.
     """
-    return dict(_decoded(path, open_packed(path), limit))
+    content = open_packed(path)
+    _check_size(path, content, limit)
+    return {entry.name: _tensor(path, content, entry) for entry in content.entries}
 
 
 def verify(path: Path, against: Path | Mapping[str, Tensor] | None = None, limit: float = LIMIT) -> Summary:
@@ -158,18 +159,19 @@ def verify(path: Path, against: Path | Mapping[str, Tensor] | None = None, limit
         UserError: as `decode`; or if `against`, a file of tensors or a state_dict, does not hold the same tensors, to the bit.
     """
     content = open_packed(path)
-    if against is None:
-        counts = [tensor.numel() for _, tensor in _decoded(path, content, limit)]
-        return Summary(len(counts), sum(counts))
     _check_size(path, content, limit)
+    if against is None:
+        counts = [_tensor(path, content, entry).numel() for entry in content.entries]
+        return Summary(len(counts), sum(counts))
     left, numbers = {entry.name: entry for entry in content.entries}, 0
     tensors, name = _named(against)
     for tensor_name, load in tensors:
         entry = left.pop(tensor_name, None)
-        ours, theirs = None if entry is None else _tensor(path, content, entry), load()
+        theirs = _Print.of(load())
+        ours = None if entry is None else _Print.of(_tensor(path, content, entry))
         if found := _unlike(tensor_name, ours, theirs):
             raise UserError(f"{path} is not {name}: {found}")
-        numbers += theirs.numel()
+        numbers += numel(theirs.shape)
     for tensor_name in left:
         raise UserError(f"{path} is not {name}: {_unlike(tensor_name, None, None)}")
     return Summary(len(content.entries), numbers)
@@ -192,12 +194,6 @@ def inspect(path: Path) -> Inspected:
     except PackError as error:
         raise PackError(f"{path} cannot be read: {error}") from None
     return Inspected(lines, content.metadata, content.size, content.books_size)
-
-
-def _decoded(path: Path, content: Packed, limit: float) -> Iterator[tuple[str, Tensor]]:
-    _check_size(path, content, limit)
-    for entry in content.entries:
-        yield entry.name, _tensor(path, content, entry)
 
 
 def _tensor(path: Path, content: Packed, entry: Entry) -> Tensor:
@@ -229,8 +225,11 @@ def _counted(content: Packed, entry: Entry) -> int:
 
 def open_packed(path: Path) -> Packed:
     """A packed file's content, all checksums compared, nothing decoded. Raises as `decode`."""
+    data = _existing(path).read_bytes()
+    if is_safetensors(data):  # and not damaged: a trial's model.slq, too, if nothing in it is quantized
+        raise PackError(f"{path} is not packed but plain safetensors; pack it first: slq pack {path} NAME.slq")
     try:
-        return unpacked(_existing(path).read_bytes())
+        return unpacked(data)
     except PackError as error:
         raise PackError(f"{path} cannot be read: {error}") from None
 
@@ -272,20 +271,31 @@ def _existing(path: Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class _Print:
+    """What is enough of a tensor to compare it, once it is gone, with another to the bit."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    digest: bytes  # SHA-256 of its numbers
+
+    @staticmethod
+    def of(tensor: Tensor) -> _Print:
+        return _Print(tensor.dtype, tuple(tensor.shape), sha256(view_of(tensor)).digest())
+
+
 def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
     """How two sets of tensors differ, in words; "" if they are the same to the bit."""
+    mine, other = ({name: _Print.of(tensor) for name, tensor in one.items()} for one in (ours, theirs))
     both = sorted(ours.keys() | theirs.keys())
-    return next((found for name in both if (found := _unlike(name, ours.get(name), theirs.get(name)))), "")
+    return next((found for name in both if (found := _unlike(name, mine.get(name), other.get(name)))), "")
 
 
-def _unlike(name: str, ours: Tensor | None, theirs: Tensor | None) -> str:
+def _unlike(name: str, ours: _Print | None, theirs: _Print | None) -> str:
     """How two tensors differ, in words; "" if they are the same to the bit."""
     name = printable(name)
     if ours is None or theirs is None:
         return f"{name} is in one of them only"
-    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
+    if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
         return f"{name} is {ours.dtype} {list(ours.shape)}, not {theirs.dtype} {list(theirs.shape)}"
-    mine, other = np.asarray(view_of(ours)), np.asarray(view_of(theirs))
-    pieces = range(0, len(mine), COMPARED)
-    same = all(np.array_equal(mine[at : at + COMPARED], other[at : at + COMPARED]) for at in pieces)
-    return "" if same else f"the numbers of {name} differ"
+    return "" if ours.digest == theirs.digest else f"the numbers of {name} differ"

@@ -89,9 +89,7 @@ class Header:
     def read(reader: Reader) -> Header:
         """Raises `PackError`."""
         if reader.left < len(MAGIC) or reader.take(len(MAGIC)) != MAGIC:
-            raise PackError(
-                "this is no packed network: it does not begin with its mark. Without quantized layers it is safetensors"
-            )
+            raise PackError('this is no packed network, which begins with "SLQ"')
         (version,) = reader.take(1)
         if version not in (VERSION, LABELLED):
             raise PackError(f"the file has version {version}, this program reads {VERSION} and {LABELLED}; update slq")

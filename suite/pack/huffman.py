@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.pack.bits import ANY, Symbols, pack, unpack, width_of
+from suite.pack.counts import Counts, counts_of
 from suite.pack.deflate import deflate, inflate
 from suite.pack.errors import PackError
 from suite.pack.varint import Reader, varint
@@ -22,7 +23,6 @@ FAST = 2**20  # symbols; longer streams are worth the second that numba takes to
 BLOCK = 2**22  # bits that are read or written at a time; a multiple of 8
 
 Lengths = NDArray[np.uint8]
-Counts = NDArray[np.int64]
 
 
 def code_lengths(counts: Counts) -> Lengths:
@@ -90,7 +90,7 @@ class Huffman:
 
 def _counts(symbols: Symbols, alphabet: int) -> Counts:
     if len(symbols) <= FAST:
-        return np.bincount(symbols, minlength=alphabet)
+        return counts_of(symbols, alphabet)
     from suite.pack import counts_fast
 
     counts: Counts = counts_fast.counts(symbols, alphabet, BLOCK).sum(axis=0)

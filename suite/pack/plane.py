@@ -19,7 +19,7 @@ from suite.pack.streams import AUTO, Stream, Uncoded
 from suite.pack.varint import Reader, varint
 
 LAYOUTS = ("dense", "mask", "gaps")
-COMPARED = 2**20  # symbols of the longest stream that slow coders code only to compare
+COMPARED = 2**20  # symbols of the longest stream that slow coders code only to compare; mixing codes none
 SLOW = ("bz2", "lzma", "deflate", "lzw")
 
 
@@ -92,6 +92,19 @@ class Plane:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """What streams would take if one coder alone coded them all, in the layout that suits it best."""
+
+    bits: int | None  # None: it is unable, or was spared the time
+    able: bool
+    tried: bool  # by "auto", on every one of the streams that it can code
+
+    def __add__(self, other: Alone) -> Alone:
+        bits = None if self.bits is None or other.bits is None else self.bits + other.bits
+        return Alone(bits, self.able and other.able, self.tried and other.tried)
+
+
+@dataclass(frozen=True)
 class Unit:
     """An array of symbols that is to become a plane."""
 
@@ -101,7 +114,7 @@ class Unit:
     row: int  # symbols of a row, if they form a matrix; else 0
 
     def planes(self, coder: str = AUTO) -> list[Plane]:
-        """In every layout, each stream by this coder if it can, else by the one that makes it the shortest."""
+        """In every layout, each stream coded as `Uncoded.coded` says."""
         return [self._plane(split, coder) for split in self._splits()]
 
     def _plane(self, split: _Split, coder: str) -> Plane:
@@ -109,14 +122,10 @@ class Unit:
         positions = None if split.positions is None else split.positions.coded(coder)
         return Plane(split.layout, len(self.symbols), self.alphabet, self.null, values, positions, split.width)
 
-    def bits_by_coder(self, names: Sequence[str]) -> dict[str, int]:
-        """What the streams would take if one coder coded all of them, in the layout that suits it best.
-
-        Names of coders that cannot, or would take long, are left out.
-        """
-        layouts = [[s for s in (split.values, split.positions) if s is not None] for split in self._splits()]
-        each = {name: [sum(s.by(name).bits for s in some) for some in layouts if _can(name, some)] for name in names}
-        return {name: min(bits) for name, bits in each.items() if bits}
+    def alone(self, names: Sequence[str], patient: bool) -> dict[str, Alone]:
+        """What the streams would take by each of these coders, however long it works if `patient`."""
+        layouts = [split.streams for split in self._splits()]
+        return {name: _alone(name, layouts, patient) for name in names}
 
     def _splits(self) -> list[_Split]:
         splits = [_Split("dense", Uncoded(self.symbols, self.alphabet, self.row, is_plane=self.row > 0))]
@@ -137,10 +146,16 @@ class Unit:
         return [*splits, _Split("gaps", values, Uncoded(entries, 1 << width), width)]
 
 
-def _can(name: str, streams: Sequence[Uncoded]) -> bool:
-    """Whether a coder of this name codes all of these, and soon."""
-    soon = name not in SLOW or all(len(stream.symbols) <= COMPARED for stream in streams)
-    return soon and all(stream.can(name) for stream in streams)
+def _alone(name: str, layouts: Sequence[Sequence[Uncoded]], patient: bool) -> Alone:
+    able = [streams for streams in layouts if all(stream.can(name) for stream in streams)]
+    coded = [streams for streams in able if patient or _is_soon(name, streams)]
+    bits = min((sum(stream.by(name).bits for stream in streams) for streams in coded), default=None)
+    tried = all(stream.is_worth(name) for streams in layouts for stream in streams if stream.can(name))
+    return Alone(bits, bool(able), tried)
+
+
+def _is_soon(name: str, streams: Sequence[Uncoded]) -> bool:
+    return name != "mixing" and (name not in SLOW or all(len(stream.symbols) <= COMPARED for stream in streams))
 
 
 @dataclass(frozen=True)
@@ -149,3 +164,7 @@ class _Split:
     values: Uncoded
     positions: Uncoded | None = None
     width: int = 0
+
+    @property
+    def streams(self) -> tuple[Uncoded, ...]:
+        return (self.values,) if self.positions is None else (self.positions, self.values)

@@ -126,7 +126,7 @@ def _size(numbers: int, content: Packed, sections: dict[str, Section], layers: d
         ratio_deep_compression=full / (sum(_deep_compression(layer) for layer in coded.values()) + others),
         ratio_choi=full / (_choi(list(coded.values())) + others),
         entropy_bits=sum(entropy(layer) for layer in coded.values()),
-        coders=by_coder(content, RECORDED),
+        coders={name: one.bits for name, one in by_coder(content, RECORDED).items() if one.bits is not None},
     )
 
 

@@ -50,6 +50,11 @@ class Facts:
         return numel(self.shape) * self.dtype.itemsize
 
 
+def is_safetensors(data: bytes) -> bool:
+    """Whether a file begins like one of these."""
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8
+
+
 def each_tensor(path: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     """Names of the tensors of a safetensors file, each with what reads it. Raises `SafetensorError`."""
     with safe_open(path, framework="pt") as file:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from suite.errors import UserError
 from suite.pack.bits import Symbols
 from suite.pack.coders import CODERS, Coder
+from suite.pack.counts import counts_of
 from suite.pack.errors import PackError
 from suite.pack.shape import LARGEST
 from suite.pack.varint import Reader, varint
 
-AUTO = "auto"  # in place of a coder's name: for each stream the one that makes it the shortest
+# In place of a coder's name, for each stream the one that makes it the shortest: of those worth their time, or of all.
+AUTO, SMALLEST = "auto", "smallest"
 LONG = 2**17  # symbols; of more of them, Lempel-Ziv, Burrows-Wheeler and static frequencies were never the shortest
 MIXED = 2**20  # symbols; coding so many by mixing takes ten seconds, and so does decoding
 LONGEST = {"lzw": LONG, "mixing": MIXED}  # symbols of the longest stream that is coded by a slow coder; others code any
@@ -25,8 +25,8 @@ FAST = (
 
 
 def check_coder(name: str) -> None:
-    """Raises `UserError` unless a coder, or "auto", is called so."""
-    names = [AUTO, *(coder.name for coder in CODERS)]
+    """Raises `UserError` unless a coder, "auto" or "smallest" is called so."""
+    names = [AUTO, SMALLEST, *(coder.name for coder in CODERS)]
     if name not in names:
         raise UserError(f"no coder {name!r}; possible: {', '.join(names)}")
 
@@ -86,35 +86,36 @@ class Uncoded:
     is_plane: bool = False  # all symbols of a matrix that has a null: what mixing is made for
 
     def coded(self, coder: str = AUTO) -> Stream:
-        """By the coder of this name; by the one that makes it the shortest for "auto", or where the named one cannot."""
-        if coder != AUTO and self.can(coder):
+        """By the coder of this name. By the one that makes it the shortest for "smallest"; for "auto", or where the named one
+        cannot, by the one of those that are worth their time.
+        """
+        if coder not in (AUTO, SMALLEST) and self.can(coder):
             return self.by(coder)
-        numbers = [number for number, coder in enumerate(CODERS) if self._is_worth(coder)]
-        return min((self._coded(number) for number in numbers), key=lambda stream: len(stream.data))
+        tried = self.can if coder == SMALLEST else self.is_worth
+        names = [coder.name for coder in CODERS if tried(coder.name)]
+        return min((self.by(name) for name in names), key=lambda stream: len(stream.data))
 
     def by(self, name: str) -> Stream:
         """By the coder of this name, which must be able to."""
-        return self._coded(_number(name))
+        number = _number(name)
+        data = CODERS[number].encode(self.symbols, self.alphabet, self.row)
+        return Stream(number, data, self.alphabet, len(self.symbols), self.row)
 
     def can(self, name: str) -> bool:
         """Whether the coder of this name codes so many symbols of such an alphabet."""
         coder = CODERS[_number(name)]
         return self.alphabet <= coder.largest and len(self.symbols) <= longest(coder)
 
-    def _is_worth(self, coder: Coder) -> bool:
-        """Whether a coder is tried for a file."""
+    def is_worth(self, name: str) -> bool:
+        """Whether "auto" tries the coder of this name."""
         count = len(self.symbols)
-        if not self.can(coder.name):
+        if not self.can(name):
             return False
-        if coder.name == "mixing":
-            return self.is_plane and count > 0 and 2 * int(np.bincount(self.symbols).max()) > count
-        if coder.name in FAST:
+        if name == "mixing":
+            return self.is_plane and count > 0 and 2 * int(counts_of(self.symbols, self.alphabet).max()) > count
+        if name in FAST:
             return count > MIXED
-        return coder.name in ALWAYS or count <= LONG
-
-    def _coded(self, number: int) -> Stream:
-        data = CODERS[number].encode(self.symbols, self.alphabet, self.row)
-        return Stream(number, data, self.alphabet, len(self.symbols), self.row)
+        return name in ALWAYS or count <= LONG
 
 
 def _number(name: str) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from suite.pack.bits import Symbols
 from suite.pack.codebook import Codebook
+from suite.pack.counts import counts_of
 from suite.pack.errors import PackError
 from suite.pack.plane import Plane, Unit
 from suite.pack.raw import from_bytes, to_bytes
@@ -56,17 +57,6 @@ class Section:
         if len(self.planes) > 1:
             head += varint(self.planes[-1].size)
         return head + b"".join(plane.written() for plane in self.planes)
-
-    @staticmethod
-    def of(coded: Coded, number: int, book: Codebook, places: NDArray[np.int64], coder: str = AUTO) -> Section:
-        """The smallest section for a layer; entry i of its codebook is entry `places[i]` of codebook `number`.
-
-        `coder` codes all streams that it can; "auto" is for each the one that makes it the shortest.
-        """
-        scale = None if coded.scale is None else coded.scale.to(coded.dtype)
-        units, pruned = units_of(coded, book, places)
-        chosen = (min(unit.planes(coder), key=lambda plane: len(plane.written())) for unit in units)
-        return Section(tuple(coded.shape), number, pruned, scale, coded.dither, tuple(chosen))
 
     def units(self, book: Codebook) -> list[Unit]:
         """The planes decoded. Raises `PackError`."""
@@ -132,6 +122,30 @@ class Section:
         return Coded(torch.Size(self.shape), values.dtype, numbers, values.double(), mask, scale, self.dither)
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A tensor whose symbols are not coded yet. It keeps no codes of the layer it is made of: they take half of what symbols do."""
+
+    shape: tuple[int, ...]
+    book: int  # which of the file's codebooks
+    pruned: bool  # there are pruned weights that are no entry of the codebook
+    scale: Tensor | None
+    dither: Dither | None
+    units: tuple[Unit, ...]
+
+    @staticmethod
+    def of(coded: Coded, number: int, book: Codebook, places: NDArray[np.int64]) -> Draft:
+        """Of a layer; entry i of its codebook is entry `places[i]` of codebook `number`."""
+        scale = None if coded.scale is None else coded.scale.to(coded.dtype)
+        units, pruned = units_of(coded, book, places)
+        return Draft(tuple(coded.shape), number, pruned, scale, coded.dither, tuple(units))
+
+    def section(self, coder: str = AUTO) -> Section:
+        """The smallest there is, with streams coded by `coder` as `Uncoded.coded` says."""
+        chosen = (min(unit.planes(coder), key=lambda plane: len(plane.written())) for unit in self.units)
+        return Section(self.shape, self.book, self.pruned, self.scale, self.dither, tuple(chosen))
+
+
 def _dither(reader: Reader) -> Dither:
     seed, step, number = struct.unpack(_DITHER_FORMAT, reader.take(struct.calcsize(_DITHER_FORMAT)))
     if number >= len(LATTICES):
@@ -172,10 +186,7 @@ def _pruned(values: Tensor) -> int:
 
 
 def _most_frequent(symbols: Symbols) -> int:
-    counts = np.zeros(int(symbols.max(initial=0)) + 1, dtype=np.int64)
-    for start in range(0, len(symbols), PIECE):  # NumPy makes wide integers of what it counts
-        counts += np.bincount(symbols[start : start + PIECE], minlength=len(counts))
-    return int(counts.argmax())
+    return int(counts_of(symbols, int(symbols.max(initial=0)) + 1).argmax())
 
 
 def _read_scale(reader: Reader, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -14,10 +14,10 @@ from suite.pack.codebook import Codebook
 from suite.pack.container import plain_entry, written_books
 from suite.pack.distinct import coded_of
 from suite.pack.errors import PackError
-from suite.pack.header import Data, Described, Header, Kind, checksum
+from suite.pack.header import MOST, Data, Described, Header, Kind, checksum
 from suite.pack.raw import DTYPES, to_bytes
 from suite.pack.streams import AUTO
-from suite.pack.tensor import Section
+from suite.pack.tensor import Draft
 from suite.printable import printable
 from suite.quant.coded import Coded
 
@@ -39,9 +39,11 @@ class Writer:
         Raises:
             PackError: if files cannot hold such a tensor.
         """
-        coded = coded_of(_fit(name, load()))  # it is gone before the codes are coded
-        if coded is not None:
-            self._put(name, "coded", self._section(coded).written())
+        if len(self._tensors) == MOST:
+            raise PackError(f"there are more than {MOST:,} tensors")
+        draft = self._draft(name, load)
+        if draft is not None:
+            self._put(name, "coded", draft.section(self._coder).written())
             return
         entry = plain_entry(name, load(), self._coder)
         self._put(name, entry.kind, entry.data, entry.dtype, entry.shape)
@@ -58,9 +60,13 @@ class Writer:
         self._scratch.write(data)
         self._tensors.append(Described(name, kind, len(data), checksum(data), dtype, shape))
 
-    def _section(self, coded: Coded) -> Section:
+    def _draft(self, name: str, load: Callable[[], Tensor]) -> Draft | None:
+        """None for many distinct values. Numbers and codes are gone once it is there: symbols take as much, coding them more."""
+        coded = coded_of(_fit(name, load()))
+        if coded is None:
+            return None
         number, places = self._book(coded)
-        return Section.of(coded, number, self._books[number], places, self._coder)
+        return Draft.of(coded, number, self._books[number], places)
 
     def _book(self, coded: Coded) -> tuple[int, NDArray[np.int64]]:
         """Its codebook's number, and where its entries are in it. Each codebook is stored once; all of its entries are used."""

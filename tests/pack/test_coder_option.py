@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from suite.pack.coders import CODERS
-from suite.pack.contents import ALONE
+from suite.pack.contents import ALL
 from suite.pack.convert import open_packed
 from suite.pack.plane import SLOW, Plane
-from suite.pack.streams import FAST
+from suite.pack.streams import FAST, Uncoded
 from tests.conftest import Slq
 
 
@@ -62,20 +62,66 @@ def test_an_unknown_coder_is_a_mistake(slq: Slq, source: Path, tmp_path: Path) -
     assert not (tmp_path / "out.slq").exists()
 
 
+def test_smallest_is_never_larger_than_any_coder(slq: Slq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here what repeats is too long for "auto" to try the coders that see it."""
+    monkeypatch.setattr("suite.pack.streams.LONG", 1000)
+    source = tmp_path / "in.safetensors"
+    save_file({"w": torch.randint(0, 9, (1, 50)).float().repeat(40, 1)}, source)
+    sizes = {}
+    for name in ("smallest", "auto", *ALL):
+        assert slq("pack", source, tmp_path / name, "--coder", name).code == 0
+        sizes[name] = (tmp_path / name).stat().st_size
+    assert sizes["smallest"] == min(sizes.values()) < sizes["auto"]
+
+
+def test_smallest_tries_every_coder_that_can() -> None:
+    tried = []
+    with pytest.MonkeyPatch.context() as patch:
+        by = Uncoded.by
+        patch.setattr(Uncoded, "by", lambda stream, name: tried.append(name) or by(stream, name))
+        Uncoded(np.arange(200, dtype=np.uint32) % 2, 2).coded("smallest")
+    assert tried == [*ALL]
+
+
+def lines_of(out: str) -> dict[str, list[str]]:
+    """What is printed before the last colon of each line, and the names behind it."""
+    parts = (line.rpartition(": ") for line in out.splitlines())
+    return {what.rpartition("; ")[2]: [word.split()[0] for word in names.split(", ")] for what, _, names in parts}
+
+
+COMPARED, UNABLE = "by one coder for all tensors", "too many symbols, or too large an alphabet, for"
+SPARED, UNTRIED = "not compared, as they take long", "--coder smallest does, however long it takes"
+
+
 def test_what_each_coder_would_have_given(
     slq: Slq, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = slq("pack", source, tmp_path / "out.slq").out
-    assert all(f"{name} " in out for name in ("fixed", "huffman", "rans", "zstd", "lzw"))
-    assert "left out" not in out
-    assert "not compared, as they are slow or for bits only: density, mixing" in out
+    told = lines_of(slq("pack", source, tmp_path / "out.slq").out)
+    assert {*told[COMPARED]} == {*ALL} - {"density", "mixing"}
+    assert (told[UNABLE], told[SPARED], told[UNTRIED]) == (["density"], ["mixing"], ["mixing", "rans", "zstd"])
     monkeypatch.setattr("suite.pack.plane.COMPARED", 1000)
-    out = slq("pack", source, tmp_path / "out.slq", "--force").out
-    assert "left out, too many symbols or too large an alphabet: bz2, lzma, deflate, lzw" in out
-    assert "rans " in out.split("by one coder")[1]
+    monkeypatch.setattr("suite.pack.streams.LONG", 1000)
+    told = lines_of(slq("pack", source, tmp_path / "out.slq", "--force").out)
+    assert told[SPARED] == ["bz2", "lzma", "deflate", "mixing", "lzw"]
+    assert told[UNTRIED] == ["bz2", "lzma", "deflate", "arithmetic", "mixing", "lzw", "rans", "zstd"]
+    assert "rans" in told[COMPARED]
+    told = lines_of(slq("pack", source, tmp_path / "out.slq", "--force", "--coder", "smallest").out)
+    assert {*told[COMPARED]} == {*ALL} - {"density"}
+    assert told.keys().isdisjoint((SPARED, UNTRIED))
+    assert UNTRIED not in lines_of(slq("pack", source, tmp_path / "out.slq", "--force", "--coder", "rans").out)
 
 
-@pytest.mark.parametrize("name", [name for name in ALONE if name not in SLOW])
+def test_what_each_coder_would_have_given_is_what_it_gives(slq: Slq, tmp_path: Path) -> None:
+    save_file({"w": torch.randint(0, 9, (40, 50)).float()}, tmp_path / "in.safetensors")
+    out = slq("pack", tmp_path / "in.safetensors", tmp_path / "out.slq", "--coder", "smallest").out
+    sizes = dict(pair.split() for pair in out.split(f"{COMPARED}: ")[1].splitlines()[0].split(", "))
+    assert len(sizes) == len(CODERS) - 1
+    for name, size in sizes.items():
+        out = slq("pack", tmp_path / "in.safetensors", tmp_path / "out.slq", "--force", "--coder", name).out
+        assert f"codes take {size} bytes" in out
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in (*SLOW, "density", "mixing")])
 def test_no_coder_of_long_streams_copies_them(name: str) -> None:
     """The command codes each layer by all of these to compare them; a layer's symbols are as large as its weights."""
     symbols = np.tile(np.array([0, 1, 0, 2, 0, 1, 0, 3], dtype=np.uint32), 2**18)

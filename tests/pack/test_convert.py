@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +18,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from suite.errors import UserError
+from suite.pack import streamed
 from suite.pack.container import Packed, packed, unpacked
 from suite.pack.contents import contents
-from suite.pack.convert import SLOW, decode, difference, inspect, pack, pack_tensors, unpack
+from suite.pack.convert import SLOW, decode, difference, inspect, pack, pack_tensors, unpack, verify
 from suite.pack.distinct import coded_of
+from suite.pack.errors import PackError
 from suite.pack.header import LABELLED, VERSION
 from suite.pack.memory import enough_memory
 from suite.pack.raw import DTYPES
 from suite.pack.store import load_state
+from suite.pack.tensor import Draft, Section
+from suite.pack.writer import Writer
 from suite.quant.coded import Coded
 from tests.conftest import Slq
 
@@ -161,6 +167,19 @@ def test_damaged_files(slq: Slq, command: str, tmp_path: Path) -> None:
         assert "m.slq cannot be read" in ended.err
 
 
+@pytest.mark.parametrize("command", [("verify",), ("inspect",), ("unpack", "x.safetensors"), ("export", "x.onnx")])
+def test_safetensors_are_not_taken_for_damage(slq: Slq, command: tuple[str, ...], tmp_path: Path) -> None:
+    """A trial's model.slq is, if nothing in it is quantized."""
+    file, packed = tmp_path / "model.slq", tmp_path / "packed.slq"
+    save_file({"w": torch.randn(4, 5)}, file)
+    what, *others = command
+    ended = slq(what, file, *(tmp_path / other for other in others))
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert f"{file} is not packed but plain safetensors; pack it first: slq pack {file} NAME.slq" in ended.err
+    assert slq("pack", file, packed).code == 0
+    assert slq("verify", packed, "--against", file).code == 0
+
+
 def test_metadata(slq: Slq, tmp_path: Path) -> None:
     source, target, again = tmp_path / "m.safetensors", tmp_path / "m.slq", tmp_path / "again.safetensors"
     save_file({"w": torch.ones(4)}, source)
@@ -241,6 +260,64 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
+def test_nothing_is_kept_of_a_layer_whose_symbols_are_coded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symbols and what coding them takes are the peak: numbers and codes would be half as much again."""
+    kept: list[weakref.ref[Tensor]] = []
+    section = Draft.section
+
+    def load() -> Tensor:
+        kept.append(weakref.ref(tensor := torch.arange(5000.0) % 7))
+        return tensor
+
+    def coded(tensor: Tensor) -> Coded | None:
+        found = coded_of(tensor)
+        assert found is not None
+        kept.append(weakref.ref(found.codes))
+        return found
+
+    def noted(draft: Draft, coder: str) -> Section:
+        assert [one() for one in kept] == [None, None]
+        return section(draft, coder)
+
+    monkeypatch.setattr("suite.pack.writer.coded_of", coded)
+    monkeypatch.setattr(Draft, "section", noted)
+    Writer(io.BytesIO()).add("w", load)
+    assert len(kept) == 2
+
+
+@pytest.mark.parametrize("is_compared", [False, True])
+def test_verifying_holds_one_tensor_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_compared: bool
+) -> None:
+    """Of both files together."""
+    state = {name: torch.randn(50) for name in "abc"}
+    save_file(state, tmp_path / "m.safetensors")
+    pack(state, tmp_path / "m.slq")
+    kept: list[weakref.ref[Tensor]] = []
+
+    def noted(load: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def loaded(*given: object) -> Tensor:
+            assert [one() for one in kept if one() is not None] == []
+            kept.append(weakref.ref(tensor := load(*given)))
+            return tensor
+
+        return loaded
+
+    monkeypatch.setattr(Packed, "tensor", noted(Packed.tensor))
+    monkeypatch.setattr(streamed, "_read", noted(streamed._read))
+    verify(tmp_path / "m.slq", tmp_path / "m.safetensors" if is_compared else None)
+    assert len(kept) == (6 if is_compared else 3)
+
+
+def test_a_tensor_too_many_is_not_even_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.pack.writer.MOST", 3)
+    writer = Writer(io.BytesIO())
+    for name in "abc":
+        writer.add(name, lambda: torch.ones(2))
+    with pytest.raises(PackError, match="more than 3 tensors"):
+        writer.add("d", lambda: pytest.fail("it was loaded"))
+
+
 def test_large_tensors_need_trust(slq: Slq, tmp_path: Path) -> None:
     """A hundred bytes that stand for millions are not decoded unless that was asked for."""
     file = tmp_path / "m.slq"
@@ -267,7 +344,6 @@ def test_targets_that_cannot_be_written(slq: Slq, tmp_path: Path) -> None:
     save_file({"w": torch.ones(4)}, source)
     for target, words in (
         (tmp_path, "is a folder"),
-        (tmp_path / "no" / "x.slq", "no folder"),
         (source / "x", "is a file"),
     ):
         ended = slq("pack", source, target, "--force")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from suite.compiled import compiled
 from suite.errors import UserError
-from suite.pack import bits, bits_fast, huffman, rans
+from suite.pack import bits, bits_fast, counts_fast, huffman, huffman_fast, rans
 from suite.pack.bits import Symbols
 from suite.pack.coders import CODERS
+from suite.pack.counts import PIECE, counts_of
 from suite.pack.errors import PackError
 from suite.pack.huffman import Huffman, code_lengths
 from suite.pack.rans import LANES, Rans, rounded
@@ -169,9 +174,9 @@ def test_short_streams_are_coded_as_before() -> None:
     symbols = np.zeros(5000, dtype=np.uint32)
     short = Uncoded(symbols, 2)
     assert CODERS[short.coded().coder].name not in FAST
-    assert not [coder.name for coder in CODERS if coder.name in FAST and short._is_worth(coder)]
+    assert not [coder.name for coder in CODERS if coder.name in FAST and short.is_worth(coder.name)]
     long = Uncoded(np.zeros(MIXED + 1, dtype=np.uint32), 2)
-    assert [coder.name for coder in CODERS if coder.name in FAST and long._is_worth(coder)] == [*FAST]
+    assert [coder.name for coder in CODERS if coder.name in FAST and long.is_worth(coder.name)] == [*FAST]
 
 
 def test_a_named_coder_codes_what_it_can() -> None:
@@ -183,7 +188,7 @@ def test_a_named_coder_codes_what_it_can() -> None:
 
 
 def test_an_unknown_coder_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"no coder 'gzip'; possible: auto, fixed, huffman, .*, rans, zstd"):
+    with pytest.raises(UserError, match=r"no coder 'gzip'; possible: auto, smallest, fixed, huffman, .*, rans, zstd"):
         check_coder("gzip")
 
 
@@ -192,7 +197,37 @@ def test_a_file_names_coders_by_numbers_that_stay() -> None:
     assert [coder.name for coder in CODERS] == names.split()
 
 
-def test_loops_of_each_width_are_kept_in_a_file_of_their_own() -> None:
-    """Numba does not lock what it keeps: of two processes that compile at once, one could be given the other's code."""
-    loops = [make(width) for make in (bits_fast._packing, bits_fast._unpacking) for width in range(1, 9)]
-    assert len({each.__qualname__ for each in loops}) == len(loops), "numba names its files by it"
+def twice(number: float) -> float:
+    return number + number
+
+
+def test_processes_that_compile_at_once_are_not_given_each_others_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numba does not lock what it keeps. Here the second looks before the first has written, and the first's index is the last."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    first, second, third = (compiled(twice) for _ in range(3))
+    monkeypatch.setattr(second._cache._cache_file, "_load_index", dict)
+    monkeypatch.setattr(second._cache._cache_file, "_save_index", lambda overloads: None)
+    assert (first(1.5), second(2)) == (3.0, 4)
+    assert third(1.5) == 3.0
+    assert sum(third.stats.cache_hits.values()) == 1
+
+
+def test_no_loop_reads_beyond_a_stream_that_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its last byte, its last code words, or a quarter. Behind the end lie a few bytes of zeros, which are code words, too."""
+    checked = numba.njit(boundscheck=True, error_model="numpy")(huffman_fast._read.py_func)
+    monkeypatch.setattr(huffman_fast, "_read", checked)
+    symbols = np.minimum(np.random.default_rng(0).geometric(0.3, huffman.FAST + 1) - 1, 30).astype(np.uint32)
+    coded = Huffman().encode(symbols, 31)
+    assert (Huffman().decode(coded, 31, len(symbols)) == symbols).all()
+    for missing in (1, 4, 12, 13, 100, len(coded) // 4):
+        with pytest.raises(PackError, match="do not take"):
+            Huffman().decode(coded[:-missing], 31, len(symbols))
+
+
+def test_symbols_are_counted() -> None:
+    symbols = np.random.default_rng(0).integers(0, 50, 3 * PIECE + 5).astype(np.uint32)
+    assert counts_of(symbols, 60).tolist() == np.bincount(symbols, minlength=60).tolist()
+    assert counts_fast.counts(symbols, 60, PIECE).sum(axis=0).tolist() == counts_of(symbols, 60).tolist()
+    assert counts_of(symbols[:0], 3).tolist() == [0, 0, 0]

@@ -6,7 +6,8 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,17 @@ from torch import nn
 from suite.pack.coders import CODERS
 from suite.pack.container import packed, unpacked
 from suite.pack.convert import SYMBOL
-from suite.pack.deflate import deflate, inflate
+from suite.pack.deflate import deflate
 from suite.pack.errors import PackError
 from suite.pack.header import MAGIC, MOST, VERSION, Described, Header
 from suite.pack.raw import from_bytes
 from suite.pack.sparse import read_sparse
 from suite.pack.store import load_network, load_state
 from suite.pack.streams import LONGEST, Stream
-from suite.pack.varint import Reader, varint
+from suite.pack.varint import varint
 from suite.quant.coded import Coded
 from suite.quant.dither import Dither
+from tests.pack.fuzz import Parts
 
 HUGE = 2**31 - 1  # numbers of the largest tensor
 
@@ -55,55 +57,13 @@ def example(scale: bool, coder: str) -> bytes:
     )
     plain = {"plain": torch.randn(12, generator=rng), "sparse": torch.eye(9, 20)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "suite.pack.streams.Uncoded._is_worth", lambda stream, one: one.name == used(stream.alphabet, coder)
-        )
+        patch.setattr("suite.pack.streams.Uncoded.is_worth", lambda stream, name: name == used(stream.alphabet, coder))
         return packed({"pruned": pruned, "blocks": blocks}, plain)
 
 
 def used(alphabet: int, coder: str) -> str:
     (largest,) = (one.largest for one in CODERS if one.name == coder)
     return coder if alphabet <= largest else "adaptive"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A file taken apart: what its checksums are of."""
-
-    header: bytes
-    books: bytes
-    tensors: tuple[bytes, ...]
-
-    @staticmethod
-    def of(data: bytes) -> Parts:
-        content, reader = unpacked(data), Reader(data[len(MAGIC) + 1 :])
-        size, deflated = reader.numbers(2)
-        reader.take(4)
-        body = reader.take(deflated or size)
-        reader.take(4 * (len(content.entries) + 1))
-        books = reader.take(content.books_size)
-        header = inflate(body, size) if deflated else body
-        return Parts(header, books, tuple(bytes(entry.data) for entry in content.entries))
-
-    def resized(self) -> Parts:
-        """With a header that says how long the pieces are now."""
-        reader, lengths = Reader(self.header), [len(piece) for piece in self.tensors]
-        count, _ = reader.numbers(2)
-        sizes = reader.numbers(count)
-        head = varint(count, len(self.books), *sizes) + reader.take(sum(sizes))
-        for length in lengths:
-            kind, _ = reader.numbers(2)
-            head += varint(kind, length)
-            if kind != 3:
-                dtype, dimensions = reader.numbers(2)
-                head += varint(dtype, dimensions, *reader.numbers(dimensions))
-        return replace(self, header=head)
-
-    def joined(self) -> bytes:
-        pieces = (self.books, *self.tensors)
-        body = self.header + b"".join(map(checksum, pieces))
-        head = varint(len(self.header), 0) + checksum(body) + body
-        return b"".join((MAGIC, bytes((VERSION,)), head, *pieces))
 
 
 def complaint(path: Path) -> str:
@@ -148,22 +108,22 @@ def changes(draw: st.DrawFn) -> Change:
 def test_every_change_ends_in_pack_error_or_in_weights(
     tmp_path_factory: pytest.TempPathFactory, parts: Parts, where: str, which: int, edits: list[Change]
 ) -> None:
-    for edit in edits:
-        if where == "header":
-            parts = replace(parts, header=edit(parts.header))
-        if "books" in where:
-            parts = replace(parts, books=edit(parts.books))
-        if "tensor" in where:
-            tensors = (edit(piece) if number == which else piece for number, piece in enumerate(parts.tensors))
-            parts = replace(parts, tensors=tuple(tensors))
+    def edited(data: bytes) -> bytes:
+        return reduce(lambda piece, edit: edit(piece), edits, data)
+
+    if "books" in where:
+        parts = replace(parts, books=edited(parts.books))
+    if "tensor" in where:
+        sections = (edited(piece) if number == which else piece for number, piece in enumerate(parts.sections))
+        parts = replace(parts, sections=tuple(sections))
     path = tmp_path_factory.getbasetemp() / "hostile.slq"
-    path.write_bytes((parts if where == "header" else parts.resized()).joined())
+    path.write_bytes(parts.joined(edited) if where == "header" else parts.joined())
     assert complaint(path) in ("", "damaged", "another network")
 
 
 @pytest.mark.parametrize("parts", EXAMPLES)
 def test_the_examples_can_be_read(tmp_path: Path, parts: Parts) -> None:
-    (tmp_path / "m.slq").write_bytes(parts.resized().joined())
+    (tmp_path / "m.slq").write_bytes(parts.joined())
     load_network(tmp_path / "m.slq", Tiny())
 
 
@@ -182,7 +142,7 @@ def test_a_small_file_of_a_huge_tensor_takes_no_memory(tmp_path: Path) -> None:
     content = varint(1, HUGE, 0, 0) + varint(0) + varint(1, 2) + varint(0, 0)
     zeros = Coded(torch.Size((1,)), torch.float32, torch.zeros(1, dtype=torch.int16), torch.zeros(1).double())
     parts = Parts.of(packed({"plain": zeros}, {}))
-    (tmp_path / "m.slq").write_bytes(replace(parts, tensors=(content,)).resized().joined())
+    (tmp_path / "m.slq").write_bytes(replace(parts, sections=(content,)).joined())
     model = nn.Module()
     model.register_parameter("plain", nn.Parameter(torch.zeros(12)))
 
@@ -210,7 +170,7 @@ def test_a_header_of_more_tensors_than_the_file_has_checksums_takes_no_memory() 
 
 def test_codes_of_a_codebook_without_entries_are_refused(tmp_path: Path) -> None:
     layer = Coded(torch.Size((4,)), torch.float32, torch.zeros(4, dtype=torch.int16), torch.ones(1).double())
-    empty = replace(Parts.of(packed({"w": layer}, {})), books=varint(1, 0, 0)).resized()
+    empty = replace(Parts.of(packed({"w": layer}, {})), books=varint(1, 0, 0))
     (tmp_path / "m.slq").write_bytes(empty.joined())
     with pytest.raises(PackError, match="4 codes of a codebook without entries"):
         load_state(tmp_path / "m.slq")
@@ -218,8 +178,8 @@ def test_codes_of_a_codebook_without_entries_are_refused(tmp_path: Path) -> None
 
 def test_an_empty_tensor_with_absurd_lengths_is_refused() -> None:
     parts = Parts.of(packed({}, {"w": torch.zeros(0)}))
-    header = parts.header.removesuffix(varint(1, 0)) + varint(4, 0, 2**30, 2**30, 2**30)
-    content = unpacked(replace(parts, header=header).joined())
+    data = parts.joined(lambda body: body.removesuffix(varint(1, 0)) + varint(4, 0, 2**30, 2**30, 2**30))
+    content = unpacked(data)
     with pytest.raises(PackError, match="is too large"):
         content.tensor(content.entries[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,12 +13,15 @@ import pytest
 import torch
 from torch import nn
 
+from suite.data import DATASETS
+from suite.data.normalise import Normalise
 from suite.errors import UserError
 from suite.nets import build_network, quantizable
 from suite.pack import export_onnx, load_network, pack
 from suite.pack.compressed import CompressedWeight
 from suite.pack.container import packed
 from suite.quant.coded import Coded
+from tests import shown
 from tests.conftest import Slq
 
 
@@ -60,6 +64,21 @@ def test_onnxruntime_answers_as_torch(slq: Slq, tmp_path: Path, name: str, chann
     weights = sum(weight.numel() for weight in model.parameters())
     assert (tmp_path / "m.onnx").stat().st_size < 1.2 * weights + 30_000
     assert b".py" not in (tmp_path / "m.onnx").read_bytes()  # nothing of where it was made
+
+
+@pytest.mark.parametrize(("name", "data"), [("lenet5", "mnist"), ("resnet8", "cifar10")])
+def test_the_page_normalises_as_training_does(slq: Slq, tmp_path: Path, name: str, data: str) -> None:
+    page: dict[str, Any] = {}
+    exec(compile(shown.blocks(shown.pages()["howto/pack.md"], "python")[0], "pack.md", "exec", dont_inherit=True), page)
+    info = DATASETS[data]
+    model = quantized(name, info.channels, info.size, 16)
+    pack(model.state_dict(), tmp_path / "m.slq")
+    assert slq("export", tmp_path / "m.slq", tmp_path / "m.onnx", "--network", name, "--data", data).code == 0
+    pixels = torch.randint(256, (3, info.channels, info.size, info.size), dtype=torch.uint8)
+    with torch.inference_mode():
+        theirs = model(Normalise(info, torch.device("cpu"))(pixels))
+    ours = torch.from_numpy(page["logits"](tmp_path / "m.onnx", data, pixels.numpy()))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_pruned_scaled_and_other_layers(tmp_path: Path) -> None:
