@@ -130,6 +130,11 @@ class Trial(Strict):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         self.method.stages(len(self.method.select(self.layer_names())))
+        images = DATASETS[self.data].training
+        if images is not None and self.holdout >= images:
+            raise ValueError(
+                f"holdout {self.holdout} leaves nothing of the {images} training images; choose a smaller one"
+            )
         if self.prune is not None and isinstance(self.prune.kept, dict):
             for name in self.prune.kept:
                 _known(name, dict.fromkeys(self.layer_names()), f"layer of {self.network}")

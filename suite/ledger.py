@@ -18,7 +18,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,6 +32,9 @@ from suite.files import fsync, read_json, write_json
 BASELINES = "baselines"  # their folder, beside those of the sweeps
 SCHEMA = 1  # of every JSON file in the ledger
 TRIALS = "trials"
+PROVENANCE: dict[str, Any] = {"commit": str | None, "dirty": bool, "versions": dict}  # fact -> its type, if it is there
+FREE = {"runtime", "retrain"}  # settings that may differ between trials of one id
+KEPT_ELSEWHERE = "delete it: the plan and result.json have the settings, too"
 TAIL = 2**20  # bytes; longer than any event (a snap that ranks 129 clusters of 58 layers takes 170 kB)
 
 Event = dict[str, Any]
@@ -58,12 +61,23 @@ class Attempt:
         return int(self.path.name)
 
     def events(self) -> list[Event]:
-        """All events so far, oldest first. A line cut short by a crash is left out."""
+        """All events so far, oldest first. A line cut short by a crash is left out, and so are damaged ones."""
+        return [event for line in self._lines() if (event := _parse(line)) is not None]
+
+    def damaged_lines(self) -> int:
+        """How many of the events cannot be read. The end of the file, which a crash may cut short, is none of them."""
+        *whole, _ = self._lines()
+        return sum(_parse(line) is None for line in whole)
+
+    def _lines(self) -> list[bytes]:
+        """Of the events; the last one lacks its line feed."""
+        file = self.path / "events.jsonl"
         try:
-            lines = (self.path / "events.jsonl").read_bytes().split(b"\n")
+            return file.read_bytes().split(b"\n")
         except FileNotFoundError:
-            return []
-        return [event for line in lines if (event := _parse(line)) is not None]
+            return [b""]
+        except OSError as error:
+            raise _unreadable(file, error, "delete it, and only what was measured on the way is lost") from None
 
     def newest(self, kind: str | None = None) -> Event | None:
         """The last event (of one kind) among the last megabyte, without reading a long file."""
@@ -79,7 +93,7 @@ class Attempt:
             with (self.path / "events.jsonl").open("rb") as file:
                 file.seek(max(0, file.seek(0, 2) - size))
                 return file.read().split(b"\n")
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return []
 
     def is_live(self) -> bool:
@@ -93,10 +107,19 @@ class Attempt:
     def progress(self) -> tuple[int, int]:
         """Stage and training step that it reached, for telling whether an attempt got further than the one before."""
         event = self.newest("train") or self.newest("snap") or {}
-        return int(event.get("stage", 0)), int(event.get("step", 0))
+        try:
+            return int(event.get("stage", 0)), int(event.get("step", 0))
+        except (ValueError, TypeError, OverflowError):  # readers of the events tell it
+            return 0, 0
 
     def provenance(self) -> dict[str, Any]:
-        return read_json(self.path / "provenance.json") or {}
+        """What it ran with, {} while nothing says so. Raises `UserError` if that is damaged."""
+        file, remedy = self.path / "provenance.json", "delete it, and only what it ran with is unknown"
+        facts = read_record(file, remedy, needed=()) or {}
+        for name, kind in PROVENANCE.items():
+            if name in facts and not isinstance(facts[name], kind):
+                raise _damaged(file, f"{name} is {facts[name]!r}", remedy)
+        return facts
 
     def log(self) -> str:
         file = self.path / "log.txt"
@@ -109,6 +132,63 @@ def _parse(line: bytes) -> Event | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
+
+
+def read_record(file: Path, remedy: str, needed: Sequence[str] = ("schema",)) -> dict[str, Any] | None:
+    """What a JSON file holds, None if there is none.
+
+    Raises `UserError` if it is damaged (`remedy`: what to do then) or of a newer version.
+    """
+    try:
+        if not file.exists():
+            return None
+        content = read_json(file)
+    except ValueError as error:
+        raise _damaged(file, _flaw(error), remedy) from None
+    except OSError as error:
+        raise _unreadable(file, error, remedy) from None
+    if not isinstance(content, dict):
+        raise _damaged(file, f"{json.dumps(content)[:40]} in place of a mapping", remedy)
+    if lacking := [name for name in needed if name not in content]:
+        raise _damaged(file, f"it lacks {', '.join(lacking)}", remedy)
+    schema = content.get("schema", SCHEMA)
+    if not isinstance(schema, int):
+        raise _damaged(file, f"schema is {schema!r}", remedy)
+    if schema > SCHEMA:
+        raise UserError(f"{file} has schema {schema}, this version reads up to {SCHEMA}; update slq")
+    return content
+
+
+def in_words(error: Exception) -> str:
+    """What is wrong with files of a trial whose contents are whole, but make no sense to whoever reads them."""
+    match error:
+        case UserError():
+            return str(error)
+        case OSError(filename=str() as file):
+            return f"{file} cannot be read ({error.strerror}); mend that, and repeat the command"
+        case KeyError():
+            flaw = f"what it recorded lacks {error}"
+        case _:
+            flaw = f"what it recorded makes no sense ({error})"
+    return f"{flaw}; restore its files, or remove its folder, and it runs again"
+
+
+def _flaw(error: ValueError) -> str:
+    """Of a text that is no JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        return "it is empty" if not error.doc.strip() else str(error)
+    return "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _unreadable(file: Path, error: OSError, remedy: str) -> UserError:
+    """Nothing is wrong with what cannot be reached: it must not be deleted."""
+    if isinstance(error, IsADirectoryError):
+        return _damaged(file, "it is a folder", remedy)
+    return UserError(f"{file} cannot be read ({error.strerror}); mend that, and repeat the command")
+
+
+def _damaged(file: Path, flaw: str, remedy: str) -> UserError:
+    return UserError(f"{file} is damaged ({flaw}); {remedy}")
 
 
 @dataclass(frozen=True)
@@ -130,21 +210,35 @@ class Work:
         return self.path / ("model.safetensors" if self.path.parent.name == BASELINES else "model.slq")
 
     def config(self) -> dict[str, Any]:
-        return read_json(self.path / "config.json") or {}
+        """The settings, {} while there are none. Raises `UserError` if they are damaged or of a newer version."""
+        return read_record(self.path / "config.json", KEPT_ELSEWHERE) or (self.result() or {}).get("config", {})
 
     def result(self) -> dict[str, Any] | None:
         """The result, or None while there is none. Raises `UserError` if it is damaged or of a newer version."""
-        file = self.path / "result.json"
+        return read_record(self.path / "result.json", "delete it, and the trial runs again")
+
+    def check(self, planned: Mapping[str, Any] | None = None) -> None:
+        """Raise `UserError` for the first of its small files that is damaged, or if it has other settings than `planned`.
+
+        The result and the events are for those to judge who read them.
+        """
+        config = self.config()
+        for name, value in (planned or {}).items() if config else ():
+            if name not in FREE and config.get(name) != value:
+                flaw = f"its {name} is {config.get(name)!r}, planned is {value!r}"
+                raise _damaged(self.path / "config.json", flaw, KEPT_ELSEWHERE)
+        self.forgiven()
+        for attempt in self.attempts():
+            attempt.provenance()
+
+    def problem(self, planned: Mapping[str, Any] | None = None) -> str:
+        """What makes it unreadable, its result or one of the files that `check` looks at; "" if nothing does."""
         try:
-            result: dict[str, Any] | None = read_json(file)
-            newer = result is not None and result["schema"] > SCHEMA
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{file} is damaged ({error}); delete it, and the trial runs again") from None
-        if newer:
-            raise UserError(
-                f"{file} has schema {result and result['schema']}, this version reads up to {SCHEMA}; update slq"
-            )
-        return result
+            self.check(planned)
+            self.result()
+        except UserError as error:
+            return str(error)
+        return ""
 
     def attempts(self) -> list[Attempt]:
         """All attempts, oldest first."""
@@ -167,21 +261,31 @@ class Work:
         if live:
             return State.RUNNING
         end = attempt.newest("end")
-        return State.FAILED if end is not None and end["outcome"] == "failed" else State.LOST
+        return State.FAILED if end is not None and end.get("outcome") == "failed" else State.LOST
 
     def forgive(self) -> None:
         """Let failures and losses so far not count against the trial any more (`slq retry`)."""
         write_json(self.path / "forgiven.json", {"schema": SCHEMA, "attempts": len(self.attempts())})
 
+    def forgiven(self) -> int:
+        """How many attempts, the first ones, count no more. Raises `UserError` if that is damaged."""
+        file, remedy = self.path / "forgiven.json", "delete it, and all failures count again"
+        count = (read_record(file, remedy, needed=("schema", "attempts")) or {"attempts": 0})["attempts"]
+        if not isinstance(count, int):
+            raise _damaged(file, f"attempts is {count!r}", remedy)
+        return count
+
     def _counted(self) -> list[Attempt]:
-        """The attempts since the last pardon."""
-        forgiven = (read_json(self.path / "forgiven.json") or {"attempts": 0})["attempts"]
-        return self.attempts()[forgiven:]
+        """The attempts since the last pardon; all of them if that is damaged, which `check` tells."""
+        try:
+            return self.attempts()[self.forgiven() :]
+        except UserError:
+            return self.attempts()
 
     def failures(self) -> int:
         """How many attempts ended with an error of their own; lost and interrupted ones do not count."""
         ends = (attempt.newest("end") for attempt in self._counted())
-        return sum(end is not None and end["outcome"] == "failed" for end in ends)
+        return sum(end is not None and end.get("outcome") == "failed" for end in ends)
 
     def losses(self) -> int:
         """How many attempts in a row, up to the newest, were killed without a word and got no further than those before.

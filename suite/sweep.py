@@ -50,7 +50,14 @@ def load_sweep(path: Path) -> Sweep:
     if not wanted:
         raise UserError(f"{path}: the sweep has no trial; give a grid or trials")
     _refuse_twins(path, wanted)
-    return Sweep(path.stem, str(top.get("description", "")).strip(), tuple(trial for _, trial in wanted))
+    return Sweep(path.stem, _description(path, top), tuple(trial for _, trial in wanted))
+
+
+def _description(path: Path, top: Block) -> str:
+    value = top.get("description") or ""
+    if not isinstance(value, str):
+        raise UserError(f"{path}:{top.lines['description']}: description must be a text: {KEYS['description']}")
+    return value.strip()
 
 
 def _settings(path: Path, top: Block) -> Iterator[Block]:

@@ -62,8 +62,14 @@ def load_yaml(path: Path) -> Block:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}:{line}: not YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: not a YAML file: {error}") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}; name a YAML file, such as jobs/quickstart.yaml"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a YAML file: byte {error.start} is no text in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not a YAML file: {str(error).splitlines()[0]}") from None
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{path}:1: expected a mapping (key: value) at the top")
     block: Block = _construct(node, path)
@@ -95,7 +101,7 @@ def _scalar(node: yaml.Node, path: Path, line: int) -> Any:
     loader = _Loader("")
     try:
         return loader.construct_object(node, deep=True)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # such as the 13th month of a date
         raise UserError(f"{path}:{line}: {error}") from None
     finally:
         loader.dispose()

@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import typer
+from PIL import Image
+from safetensors.torch import save_file
 
 from suite import cli
+from suite.data import DATASETS, open_data
 from suite.ledger import Ledger
+from suite.pack.convert import pack_tensors
 from suite.sweep import load_sweep, sweep_schema
 from suite.trial import run_trial
 from tests.conftest import Slq
@@ -108,6 +113,72 @@ def test_every_command_refuses_a_broken_sweep(slq: Slq, tmp_path: Path, command:
     assert not (tmp_path / "runs").exists()
 
 
+SWEEP = "defaults: {network: lenet5, data: digits}\ntrials: [{method: {name: full}}]\n"
+
+
+@pytest.mark.parametrize("command", [command for command in WITH_SWEEP if command != "ui"])
+def test_a_root_that_is_a_file_is_refused(slq: Slq, tmp_path: Path, command: str) -> None:
+    file, root = tmp_path / "x.yaml", tmp_path / "root"
+    file.write_text(SWEEP)
+    root.write_text("")
+    more = {"logs": ["full"], "submit": ["--site", "dev-cluster"]}.get(command, [])
+    ended = slq(command, file, *more, "--root", root)
+    assert (ended.code, ended.err) == (2, f"error: {root} is a file; name a folder\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("defaults:\n\tnetwork: lenet5\n", ":2: not YAML: found character '\\t'"),
+        ("", ":1: expected a mapping (key: value) at the top"),
+        (f"{SWEEP}exclude: [{{seed: 2020-13-45}}]\n", ":3: month must be in 1..12"),
+        ("\0", ": not a YAML file: "),
+        (f"description: [1]\n{SWEEP}", ":1: description must be a text: what the sweep shows"),
+        ("grid: []\n", ": the sweep has no trial; give a grid or trials"),
+    ],
+    ids=["tab", "empty", "date", "null byte", "description", "no trial"],
+)
+def test_a_sweep_file_with_a_mistake_is_told_with_its_line(slq: Slq, tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    ended = slq("plan", file)
+    assert ended.code == 2
+    assert ended.err.startswith(f"error: {file}{words}")
+    assert ended.err.count("\n") == 1
+
+
+def test_a_sweep_file_that_is_no_text_or_a_folder(slq: Slq, tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_bytes(b"a: \xff\n")
+    assert slq("plan", file).err == f"error: {file}: not a YAML file: byte 3 is no text in UTF-8\n"
+    words = "cannot be read: Is a directory; name a YAML file, such as jobs/quickstart.yaml"
+    assert slq("plan", tmp_path).err == f"error: {tmp_path} {words}\n"
+
+
+@pytest.mark.parametrize("command", ["status", "usage", "cancel", "submit"])
+def test_a_damaged_record_of_a_submission_is_told(slq: Slq, tmp_path: Path, command: str) -> None:
+    file, folder = tmp_path / "x.yaml", tmp_path / "runs" / "x" / "submissions" / "s"
+    file.write_text(SWEEP)
+    folder.mkdir(parents=True)
+    (folder / "submission.json").write_text('{"schema": 1, "tri')
+    more = {"submit": ["--site", "dev-cluster", "--dry-run"]}.get(command, [])
+    ended = slq(command, file, *more, "--root", tmp_path / "runs")
+    assert ended.code == 2
+    assert f"error: {folder}/submission.json is damaged (Unterminated string" in ended.err
+    assert ended.err.endswith("restore it, or remove its folder once squeue shows no job of it\n")
+
+
+def test_what_the_system_refuses_is_told_in_a_line(slq: Slq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "/scratch/x")
+
+    file = tmp_path / "x.yaml"
+    file.write_text(SWEEP)
+    monkeypatch.setattr("suite.launch.plan.make_plan", full)
+    ended = slq("plan", file, "--root", tmp_path / "runs")
+    assert (ended.code, ended.err) == (2, "error: /scratch/x: No space left on device\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -158,6 +229,45 @@ def test_missing_data_says_where_to_put_it(slq: Slq, tmp_path: Path, settings: s
     assert not (tmp_path / "runs" / "x").exists(), "nothing was started"
 
 
+@pytest.mark.parametrize("command", ["plan", "run", "status"])
+def test_a_holdout_that_leaves_nothing_to_train_on(slq: Slq, tmp_path: Path, command: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("defaults: {network: lenet5, data: digits, holdout: 1257}\ntrials: [{method: {name: full}}]\n")
+    ended = slq(command, file, "--root", tmp_path / "runs")
+    assert ended.code == 2
+    assert (
+        ended.err == f"error: {file}:2: holdout 1257 leaves nothing of the 1257 training images; choose a smaller one\n"
+    )
+
+
+def test_the_number_of_training_images_is_that_of_the_data() -> None:
+    assert open_data("digits", Path("none"), Path("none")).count("train") == DATASETS["digits"].training
+
+
+@pytest.mark.parametrize("command", ["tables", "figures", "report", "pack", "unpack", "colors --out", "colors --table"])
+def test_a_folder_for_what_a_command_writes_is_made(
+    slq: Slq, small: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent.parent)  # where the published figures are
+    file, root = small
+    there = tmp_path / "a" / "b"
+    weights, packed, picture = tmp_path / "w.safetensors", tmp_path / "w.slq", tmp_path / "p.png"
+    save_file({"w": torch.ones(4)}, weights)
+    packed.write_bytes(pack_tensors({"w": torch.ones(4)}))
+    Image.new("RGB", (4, 4)).save(picture)
+    arguments: dict[str, list[object]] = {
+        "tables": ["tables", file, "--root", root, "--out", there],
+        "figures": ["figures", file, "--root", root, "--out", there],
+        "report": ["report", file, "--root", root, "--out", there / "x.html"],
+        "pack": ["pack", weights, there / "x.slq"],
+        "unpack": ["unpack", packed, there / "x.safetensors"],
+        "colors --out": ["colors", picture, "--colors", 2, "--out", there / "x.png"],
+        "colors --table": ["colors", picture, "--colors", 2, "--compare", "--table", there / "x.md"],
+    }
+    ended = slq(*arguments[command])
+    assert (ended.code, list(there.iterdir()) != []) == (0, True), ended.err
+
+
 # Every command on a small ledger
 
 
@@ -197,9 +307,13 @@ def test_logs(slq: Slq, small: tuple[Path, Path]) -> None:
     [
         ("full", ["has not been tried yet", "slq run"]),
         ("slq-3b", ["part of 2 trials", "slq-3b-loss-lenet5-digits-s0", "slq-3b-loss-lenet5-digits-s1"]),
-        ("slq-4b-loss-lenet5-digits-s1", ["no trial", "k-means-3b", "did you mean 'slq-3b-loss-lenet5-digits-s1"]),
+        (
+            "slq-4b-loss-lenet5-digits-s1",
+            ["no trial", "did you mean 'slq-3b-loss-lenet5-digits-s1", "or 'slq-3b-loss", "plan --verbose lists all"],
+        ),
+        ("?", ["no trial '?' in short; ", "plan --verbose lists all"]),
     ],
-    ids=["untried", "ambiguous", "unknown"],
+    ids=["untried", "ambiguous", "unknown", "far from all"],
 )
 def test_logs_of_no_trial(slq: Slq, small: tuple[Path, Path], part: str, words: list[str]) -> None:
     ended = slq("logs", small[0], part, "--root", small[1])
@@ -277,6 +391,25 @@ def test_sync(slq: Slq, small: tuple[Path, Path], tmp_path: Path) -> None:
         ": 0 runs created, 0 updated, 2 unchanged"
         in slq("sync", small[0], "--root", small[1], "--tracking-uri", uri).out
     )
+
+
+def test_an_address_without_a_file(slq: Slq, small: tuple[Path, Path]) -> None:
+    ended = slq("sync", small[0], "--root", small[1], "--tracking-uri", "sqlite:///")
+    assert (ended.code, ended.err) == (
+        2,
+        "error: MLflow at sqlite:///: no file is named; write sqlite:///results/mlflow.db, for instance\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["sync", "run"])
+def test_an_address_that_mlflow_does_not_know(slq: Slq, tmp_path: Path, command: str) -> None:
+    file = tmp_path / "short.yaml"
+    file.write_text(TEXT)
+    ended = slq(command, file, "--root", tmp_path / "runs", "--tracking-uri", "htp://ada:secret@host")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith("error: MLflow at htp://host: unknown scheme 'htp'; allowed: sqlite, http, https,")
+    assert ended.err.endswith("- did you mean 'http'?\n")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

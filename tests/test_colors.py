@@ -243,7 +243,6 @@ def test_mistakes_end_with_a_sentence_and_exit_code_2(slq: Slq, picture: Path, t
         ((picture, "--colors", 4, "--local", -1), "weights of the features"),
         ((picture, "--colors", 4, "--method", "octree", "--local", 1), "octree works on colours alone"),
         ((picture, "--colors", 4, "--out", tmp_path / "o.jpg"), "must end with .png"),
-        ((picture, "--colors", 4, "--out", tmp_path / "no" / "o.png"), "no folder"),
         ((picture, "--colors", 4, "--out", picture), "take the place of the image itself"),
         ((picture, "--colors", 4, "--colors", 5), "one number of colours"),
         ((picture, "--colors", 4, "--table", tmp_path / "t.md"), "--table writes a comparison"),

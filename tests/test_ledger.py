@@ -236,6 +236,41 @@ def test_wherever_a_crash_cuts_the_file_the_whole_lines_are_read(
         assert reader.newest("eval") == next((e for e in reversed(left) if e["event"] == "eval"), None)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "end"}',
+        '{"event": "train", "step": "x"}',
+        '{"event": "train", "stage": []}',
+        '{"event": "snap", "step": Infinity}',
+    ],
+)
+def test_events_that_make_no_sense_keep_no_state_from_being_told(work: Work, line: str) -> None:
+    vanish(work)
+    with (work.attempts()[0].path / "events.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    assert work.state() is State.LOST
+    assert (work.failures(), work.losses() <= 1) == (0, True)
+
+
+def test_events_that_are_a_folder_keep_no_state_from_being_told(work: Work) -> None:
+    attempt = begin(work)
+    (attempt.path / "events.jsonl").unlink()
+    (attempt.path / "events.jsonl").mkdir()
+    claim.release(attempt.path)
+    assert work.state() is State.LOST
+    with pytest.raises(
+        UserError, match=r"events\.jsonl is damaged \(it is a folder\); delete it, and only what was measured"
+    ):
+        work.attempts()[0].events()
+
+
+def test_a_pardon_that_is_damaged_counts_as_none(work: Work) -> None:
+    fail(work)
+    (work.path / "forgiven.json").write_text("[")
+    assert work.failures() == 1
+
+
 def test_newest_in_a_long_file(work: Work) -> None:
     attempt = begin(work)
     ranked = {"scores": {f"layer{i}": [1.234567890123456789e-5] * 129 for i in range(57)}}  # ResNet-56 at 8 bits

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from suite import claim
 from suite.cli import main
+from suite.cli.run import _report_failures
 from suite.config import Trial
-from suite.errors import UserError
 from suite.files import read_json, write_json
 from suite.launch.plan import MAX_FAILURES, MAX_LOSSES, Plan, Standing, forgive, make_plan, write_plan
-from suite.ledger import SCHEMA, Ledger, OpenAttempt, State
-from suite.sweep import Sweep
+from suite.ledger import Ledger, OpenAttempt, State
+from suite.sweep import Sweep, load_sweep
+from tests.conftest import Slq
 
 MakeTrial = Callable[..., Trial]
 
@@ -127,6 +129,86 @@ def test_a_trial_that_gets_further_each_time_it_is_killed_goes_on(ledger: Ledger
     assert ledger.trial(trial.id).losses() == 1
 
 
+def damage(ledger: Ledger, trial: Trial, name: str, text: str) -> None:
+    (ledger.trial(trial.id).path / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("result.json", "{", "result.json is damaged (Expecting property name"),
+        ("result.json", '{"schema": 99}', "result.json has schema 99, this version reads up to 1; update slq"),
+        ("config.json", "", "config.json is damaged (it is empty); delete it"),
+        ("attempts/1/provenance.json", "[1]", "provenance.json is damaged ([1] in place of a mapping); delete it"),
+        ("forgiven.json", "{}", "forgiven.json is damaged (it lacks schema, attempts); delete it"),
+    ],
+)
+def test_a_damaged_trial_is_told_and_left_alone_and_the_rest_is_planned(
+    ledger: Ledger, make_trial: MakeTrial, name: str, text: str, words: str
+) -> None:
+    new, sound, *bad = (make_trial(SLQ, seed=seed) for seed in range(4))
+    for trial in (sound, bad[0]):
+        done(ledger, trial, seconds=60)
+    failed(ledger, bad[1])
+    for trial in bad:
+        damage(ledger, trial, name, text)
+    plan = make_plan(sweep_of(new, sound, *bad), ledger)
+    assert standings(plan) == ["new", "done", "unreadable", "unreadable"]
+    assert [words in entry.problem for entry in plan.entries] == [False, False, True, True]
+    assert (plan.missing, plan.seconds()) == ([new], 60)
+
+
+def test_the_command_tells_of_a_damaged_trial_and_shows_the_plan(used: tuple[Path, Ledger], slq: Slq) -> None:
+    file, ledger = used
+    trial = load_sweep(file).trials[4]
+    damage(ledger, trial, "result.json", "[]")
+    ended = slq("plan", file, "--root", ledger.root)
+    assert ended.code == 0
+    assert "1 unreadable" in ended.out
+    assert f"  unreadable: {trial.label}: {ledger.trial(trial.id).path}/result.json is damaged ([] in" in ended.out
+
+
+def test_a_run_ends_with_what_is_damaged(
+    ledger: Ledger, make_trial: MakeTrial, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = make_trial(SLQ)
+    done(ledger, trial)
+    damage(ledger, trial, "result.json", "")
+    with pytest.raises(typer.Exit) as ended:
+        _report_failures(make_plan(sweep_of(trial), ledger), {}, "slq logs x.yaml")
+    assert ended.value.exit_code == 1
+    assert "result.json is damaged (it is empty); delete it" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_an_attempt_that_does_not_say_how_it_ended_is_lost(used: tuple[Path, Ledger], slq: Slq) -> None:
+    file, ledger = used
+    work = ledger.trial(load_sweep(file).trials[2].id)
+    with (work.attempts()[0].path / "events.jsonl").open("a") as events:
+        events.write('{"event": "end"}\n')
+    ended = slq("status", file, "--root", ledger.root)
+    assert ended.code == 0
+    assert "it does not say how it ended" in ended.out
+
+
+def test_a_damaged_orphan_replaces_nothing(ledger: Ledger, make_trial: MakeTrial) -> None:
+    before, now = make_trial(SLQ, holdout=64), make_trial(SLQ, holdout=65)
+    failed(ledger, before)
+    assert standings(make_plan(sweep_of(now), ledger)) == ["changed"]
+    damage(ledger, before, "config.json", "[")
+    assert standings(make_plan(sweep_of(now), ledger)) == ["new"]
+
+
+@pytest.mark.parametrize("result", [{}, {"config": [], "cost": {}}, {"config": {"method": "x"}}])
+def test_a_result_without_its_cost_gives_no_estimate(
+    ledger: Ledger, make_trial: MakeTrial, result: dict[str, Any]
+) -> None:
+    new, finished = make_trial(SLQ, seed=0), make_trial(SLQ, seed=1)
+    with begin(ledger, finished).running() as attempt:
+        attempt.finish(result)
+    plan = make_plan(sweep_of(new, finished), ledger)
+    assert (standings(plan), plan.seconds()) == (["new", "done"], None)
+
+
 def test_changed_settings_and_orphans(ledger: Ledger, make_trial: MakeTrial) -> None:
     before, removed = make_trial(SLQ), make_trial({"name": "kmeans", "bits": 4})
     done(ledger, before)
@@ -182,15 +264,6 @@ def test_the_estimate_is_of_the_same_kind_or_unknown(ledger: Ledger, make_trial:
     assert make_plan(sweep_of(slq[0], kmeans), ledger).seconds() == 0
 
 
-def test_a_plan_over_results_of_a_newer_version(ledger: Ledger, make_trial: MakeTrial) -> None:
-    trial = make_trial(SLQ)
-    done(ledger, trial)
-    file = ledger.trial(trial.id).path / "result.json"
-    write_json(file, {**read_json(file), "schema": SCHEMA + 1})
-    with pytest.raises(UserError, match="update slq"):
-        make_plan(sweep_of(trial), ledger).seconds()
-
-
 def test_the_written_plan_names_every_trial(ledger: Ledger, make_trial: MakeTrial) -> None:
     trials = [make_trial(SLQ, seed=seed) for seed in range(2)]
     write_plan(sweep_of(*trials), ledger)
@@ -230,8 +303,6 @@ def listing(folder: Path) -> dict[str, Any]:
 @pytest.fixture
 def used(tmp_path: Path) -> tuple[Path, Ledger]:
     """A sweep file and a ledger in which everything has happened, a torn file included."""
-    from suite.sweep import load_sweep
-
     file = tmp_path / "short.yaml"
     file.write_text(TEXT)
     ledger = Ledger(tmp_path / "runs", "short")

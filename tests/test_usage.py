@@ -118,7 +118,7 @@ def test_a_ray_allocation_has_as_many_places_as_trials_fit(scene: Scene) -> None
     text = "500|COMPLETED|None|0:0|n[1-2]|1000|1000|4600|3600|525600|8|cpu=8,node=2|04:00:00|slq-r\n"
     for seed in range(2):
         scene.attempt(seed, "500", *worked(1))
-        (scene.work(seed).path / "config.json").write_text('{"threads": 2}')
+        (scene.work(seed).path / "config.json").write_text('{"schema": 1, "threads": 2}')
         scene.done(seed, **cost(1))
     ((_, usage),) = bill(scene.ledger, accounting(text)).rows
     assert (usage.cpu_hours, usage.hours, usage.in_results) == (8, 4, 2)
@@ -153,6 +153,29 @@ def test_squeue_is_no_accounting(scene: Scene) -> None:
     made = bill(scene.ledger, lambda names, *, steps: Report({}, "squeue", "there is no sacct here"))
     assert made.problem == "there is no sacct here"
     assert made.total.hours == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("result.json", "{"),
+        ("result.json", '{"schema": 1}'),
+        ("config.json", "[1]"),
+        ("attempts/1/events.jsonl", "[]\n"),
+        ("attempts/1/events.jsonl", '{"event": "start"}\n'),
+    ],
+)
+def test_what_cannot_be_read_is_left_out_and_told(scene: Scene, name: str, text: str) -> None:
+    scene.submit("a", "394", range(2))
+    for seed in range(2):
+        scene.attempt(seed, f"394_{seed}", *worked(1))
+        scene.done(seed, **cost(1))
+    (scene.work(0).path / name).write_text(text)
+    made = bill(scene.ledger, accounting())
+    assert made.total.in_results == 1
+    (told,) = made.unreadable
+    assert told.startswith(scene.work(0).id)
+    assert "Error" not in told
 
 
 def test_nothing_submitted(scene: Scene) -> None:

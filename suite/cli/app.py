@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from suite.errors import UserError, choices
+from suite.errors import UserError
 from suite.printable import printable
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ RUNS, DATA = Path("results/runs"), Path("data")
 TABLES, FIGURES, REPORTS = Path("results/tables"), Path("results/figures"), Path("results/reports")
 TABLES_HELP = "Where the tables go; default: results/tables, or tables below another --root."
 INTERRUPTED = 130  # exit code
+NEAREST = 3  # trials that may have been meant
 
 
 def main() -> None:
@@ -50,7 +52,9 @@ def main() -> None:
         lines = map(printable, str(error).split("\n"))
         err.print("error: " + "\n".join(lines), style="red", markup=False, soft_wrap=True)
         sys.exit(2)
-    except PermissionError as error:
+    except OSError as error:
+        if error.filename is None:
+            raise
         err.print(f"error: {error.filename}: {error.strerror}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except SystemExit as end:  # typer turns Ctrl-C into this
@@ -60,12 +64,12 @@ def main() -> None:
 
 
 def open_sweep(sweep_file: Path, root: Path) -> tuple[Sweep, Ledger]:
-    """The sweep and its ledger."""
+    """The sweep and its ledger. Raises `UserError` if the sweep has mistakes, or `root` is a file."""
     from suite.ledger import Ledger
     from suite.sweep import load_sweep
 
     sweep = load_sweep(sweep_file)
-    return sweep, Ledger(root.resolve(), sweep.name)
+    return sweep, Ledger(check_folder(root.resolve()), sweep.name)
 
 
 def usual(folder: Path, ledger: Ledger) -> Path:
@@ -74,10 +78,10 @@ def usual(folder: Path, ledger: Ledger) -> Path:
 
 
 def check_file(target: Path) -> Path:
-    """The target. Raises `UserError` unless a file can be written there, its folder being made if need be."""
+    """The target; its folder is made if need be. Raises `UserError` if it is a folder, or cannot be in one."""
     if target.is_dir():
         raise UserError(f"{target} is a folder; name a file in it")
-    check_folder(target.parent)
+    check_folder(target.parent).mkdir(parents=True, exist_ok=True)
     return target
 
 
@@ -99,6 +103,19 @@ def call(verb: str, sweep_file: Path, root: Path) -> str:
     return f"{me()} {verb} {sweep_file}" + ("" if root.resolve() == RUNS.resolve() else f" --root {root}")
 
 
+def tell_left_out(sweep: Sweep, ledger: Ledger) -> None:
+    """Warn of the trials whose courses lack what is damaged in their events."""
+    from suite.report.steps import left_out
+
+    for trial in sweep.trials:
+        try:
+            warnings = left_out(ledger.trial(trial.id))
+        except UserError:  # told with what it keeps from being shown
+            continue
+        for warning in warnings:
+            out.print(f"warning    {warning}", markup=False, soft_wrap=True)
+
+
 def find_trial(sweep: Sweep, ledger: Ledger, part: str) -> Work:
     """The one trial whose id has this part; raises `UserError` if there is none, or several."""
     planned, kept = [trial.id for trial in sweep.trials], [work.id for work in ledger.trials()]
@@ -110,4 +127,6 @@ def find_trial(sweep: Sweep, ledger: Ledger, part: str) -> Work:
         raise UserError(
             f"{part!r} is a part of {len(found)} trials: {', '.join(found[:5])}{' ...' if len(found) > 5 else ''}"
         )
-    raise UserError(f"no trial {part!r}{choices(part, dict.fromkeys(identities))}")
+    nearest = difflib.get_close_matches(part, dict.fromkeys(identities), n=NEAREST, cutoff=0.3)
+    hint = f" - did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+    raise UserError(f"no trial {part!r} in {sweep.name}{hint}; {me()} plan --verbose lists all")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suite.cli.app import out
+from suite.cli.app import check_file, out
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def colors(
     for number in numbers:
         check_colors(number)
     check_target(target, image)
+    for file in (target, table):
+        if file is not None:
+            check_file(file)
     features = Features(space, local, smoothness, position, window)  # type: ignore[arg-type]  # Way checks the names
     way = Way(method, features, shape, assign, seed=seed)  # type: ignore[arg-type]
     if image is None:
@@ -79,8 +82,6 @@ def _check(
         raise UserError(f"one image has one number of colours, not {numbers}; several are for comparisons")
     if table is not None and not (compare or photographs):
         raise UserError("--table writes a comparison: add --compare, or --photographs in place of an image")
-    if table is not None and not table.parent.is_dir():
-        raise UserError(f"no folder {str(table.parent)!r} for --table")
 
 
 def _reduce(rgb: Pixels, number: int, way: Way, target: Path | None) -> None:

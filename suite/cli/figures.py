@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.app import FIGURES, RUNS, Root, SweepFile, call, check_folder, open_sweep, out, usual
+from suite.cli.app import FIGURES, RUNS, Root, SweepFile, call, check_folder, open_sweep, out, tell_left_out, usual
 
 FIGURES_HELP = "Where the figures go; default: results/figures, or figures below another --root."
 
@@ -35,5 +35,6 @@ def figures(
         first, *others = save(outcome, folder)
         beside = "".join(f", {path.suffix}" for path in others)
         out.print(f"figure     {first}{beside}\n           {outcome.caption}", markup=False, soft_wrap=True)
+    tell_left_out(sweep, ledger)
     if not drawn:
         out.print(f"no figure yet; first: {call('run', sweep_file, root)}", markup=False, soft_wrap=True)

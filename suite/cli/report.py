@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.app import REPORTS, RUNS, Root, SweepFile, check_file, open_sweep, out, usual
+from suite.cli.app import REPORTS, RUNS, Root, SweepFile, check_file, open_sweep, out, tell_left_out, usual
 
 
 def report(
@@ -25,4 +25,5 @@ def report(
     sweep, ledger = open_sweep(sweep_file, root)
     page = check_file(target or usual(REPORTS, ledger) / f"{sweep.name}.html")
     write_report(sweep, sweep_file, ledger, RUNS, load_references(), page, is_usual=target is None)
+    tell_left_out(sweep, ledger)
     out.print(f"report   {page}", markup=False, soft_wrap=True)

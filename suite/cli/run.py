@@ -33,7 +33,7 @@ def plan(
     root: Root = RUNS,
     verbose: Annotated[bool, typer.Option(help="List every trial.")] = False,
 ) -> None:
-    """Show what the sweep still needs: new, changed, retry, running, done, failed, orphan. Changes nothing."""
+    """Show what the sweep still needs: new, changed, retry, running, done, failed, unreadable, orphan. Changes nothing."""
     from suite.launch.plan import make_plan
 
     sweep, ledger = open_sweep(sweep_file, root)
@@ -63,6 +63,9 @@ def print_plan(sweep: Sweep, made: Plan) -> None:
         f"{sweep.name}: {len(sweep.trials)} trials ({counts}); {missing} to run{estimate if missing else ''}",
         soft_wrap=True,
     )
+    for entry in made.entries:
+        if entry.problem:
+            out.print(f"  unreadable: {entry.trial.label}: {entry.problem}", markup=False, soft_wrap=True)
     if given_up := made.counts().get(Standing.FAILED):
         out.print(
             f"  {given_up} left alone after failures: slq logs shows why, slq retry lets them be tried again",
@@ -93,8 +96,11 @@ def run(
     from suite.preflight import check_inputs
     from suite.progress import Watch, live
     from suite.track import default_uri, shown, syncing
+    from suite.track.store import check_uri
 
     sweep, ledger = open_sweep(sweep_file, root)
+    uri = tracking_uri or default_uri(ledger.root)
+    check_uri(uri)
     if retry_failed:
         forgive(sweep, ledger)
     first = make_plan(sweep, ledger)
@@ -102,7 +108,6 @@ def run(
     data_root = data_root.expanduser().resolve()
     check_inputs(first.missing, ledger, data_root)
     write_plan(sweep, ledger)
-    uri = tracking_uri or default_uri(ledger.root)
     with syncing(ledger, sweep.trials, uri, enabled=bool(first.missing)) as tracking, live(Watch(sweep, ledger), out):
         last, errors = run_local(sweep, ledger, data_root, Workers.of_machine(workers, gpus))
     if tracking.problem:
@@ -124,7 +129,7 @@ def _report_failures(last: Plan, errors: dict[str, str], logs: str) -> None:
 
     missing = [entry for entry in last.entries if entry.standing is not Standing.DONE]
     for entry in missing:
-        reason = errors.get(entry.trial.id) or entry.work.why_failed()
+        reason = errors.get(entry.trial.id) or entry.problem or entry.work.why_failed()
         out.print(f"not done: {entry.trial.label}: {reason}", style="red", markup=False, soft_wrap=True)
         out.print(f"          {logs} {entry.trial.id}", soft_wrap=True)
     if missing:

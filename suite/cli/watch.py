@@ -22,6 +22,9 @@ def status(
     from suite.progress import Watch, show
 
     sweep, ledger = open_sweep(sweep_file, root)
+    for trial in sweep.trials:
+        if problem := ledger.trial(trial.id).problem(trial.config()):
+            out.print(f"unreadable: {trial.label}: {problem}", style="red", markup=False, soft_wrap=True)
     show(Watch(sweep, ledger, Lookout(ledger)), out, follow=watch)
 
 
@@ -60,5 +63,7 @@ def usage(sweep_file: SweepFile, root: Root = RUNS) -> None:
     if not made.rows:
         raise UserError(f"{sweep.name} was never submitted to Slurm; slq submit {sweep_file} --site SITE")
     print_table(out, table(made))
+    for problem in made.unreadable:
+        out.print(f"left out: {problem}", style="red", markup=False, soft_wrap=True)
     if made.problem:
         out.print(f"from the ledger alone, as there is no accounting: {made.problem}", soft_wrap=True)

@@ -57,8 +57,6 @@ def check_target(target: Path | None, source: Path | None) -> None:
         return
     if target.suffix.lower() != ".png":
         raise UserError(f"{target.name!r} cannot hold the result, a PNG with a palette: its name must end with .png")
-    if not target.parent.is_dir():
-        raise UserError(f"no folder {str(target.parent)!r} for the result")
     if source is not None and target.resolve() == source.resolve():
         raise UserError(f"the result would take the place of the image itself, {str(source)!r}")
 

@@ -21,22 +21,24 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 
 
-def _grey(name: str, title: str, mean: float, std: float, augment: Literal["none", "crop"] = "none") -> DataInfo:
-    return DataInfo(name, title, 1, 28, 10, (mean,), (std,), augment)
+def _grey(
+    name: str, title: str, mean: float, std: float, augment: Literal["none", "crop"] = "none", training: int = 60_000
+) -> DataInfo:
+    return DataInfo(name, title, 1, 28, 10, (mean,), (std,), augment, training)
 
 
 def _cifar(name: str, title: str, classes: int) -> DataInfo:
-    return DataInfo(name, title, 3, 32, classes, _IMAGENET_MEAN, _IMAGENET_STD, "crop-flip")
+    return DataInfo(name, title, 3, 32, classes, _IMAGENET_MEAN, _IMAGENET_STD, "crop-flip", 50_000)
 
 
 _ALL = (
-    _grey("digits", "Digits", 0.3056, 0.3248, "crop"),
+    _grey("digits", "Digits", 0.3056, 0.3248, "crop", 1_257),
     _grey("mnist", "MNIST", 0.1307, 0.3081),
     _grey("fashion-mnist", "Fashion-MNIST", 0.2860, 0.3530),
     _cifar("cifar10", "CIFAR-10", 10),
     _cifar("cifar100", "CIFAR-100", 100),
     _cifar("cifar10-jpeg", "CIFAR-10 (JPEG)", 10),
-    DataInfo("imagenet", "ImageNet", 3, 224, 1000, _IMAGENET_MEAN, _IMAGENET_STD, "imagenet"),
+    DataInfo("imagenet", "ImageNet", 3, 224, 1000, _IMAGENET_MEAN, _IMAGENET_STD, "imagenet", 1_281_167),
 )
 DATASETS: dict[str, DataInfo] = {info.name: info for info in _ALL}
 

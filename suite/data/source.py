@@ -24,6 +24,7 @@ class DataInfo:
     mean: tuple[float, ...]  # per channel, of pixels scaled to 0..1
     std: tuple[float, ...]
     augment: Literal["none", "crop", "crop-flip", "imagenet"]
+    training: int | None = None  # training images as published, None if unknown; a folder may hold fewer
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ def cause(run: Job | None, end: Event | None = None, log: str = "", code: int | 
         log: the end of the job's standard error. Slurm may report a task that it killed for its memory as just failed.
         code: exit code of the task as its batch script saw it, where it sent the job back to the queue.
     """
-    if end is not None and end["outcome"] == "interrupted" and run is not None and _says_more(run, end):
+    if end is not None and end.get("outcome") == "interrupted" and run is not None and _says_more(run, end):
         return of_job(run, log)
-    if end is not None and end["outcome"] != "done":
+    if end is not None and end.get("outcome") != "done":
         return _own(end)
     if code is not None:
         return _of_exit(code & 127 if code > 128 else 0, code, log)
@@ -65,7 +65,7 @@ def _own(end: Event) -> str:
     error = str(end.get("error", ""))
     if any(words in error for words in NO_SPACE):
         return f"disk full ({error})"
-    return error or str(end["outcome"])
+    return error or str(end.get("outcome", "it does not say how it ended"))
 
 
 def of_job(run: Job, log: str = "") -> str:

@@ -29,6 +29,7 @@ class Standing(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"  # failed, or was killed at the same place, so often that it is left alone until `slq retry`
+    UNREADABLE = "unreadable"  # its folder is damaged: it is left alone until that is mended
     ORPHAN = "orphan"
 
 
@@ -42,7 +43,8 @@ class Entry:
     trial: Trial
     work: Work
     standing: Standing
-    replaces: tuple[Work, ...] = ()  # orphans of the same name, if the trial is changed
+    replaces: tuple[Work, ...] = ()  # orphans of the same name that can be read, if the trial is changed
+    problem: str = ""  # what makes it unreadable
 
     def changes(self) -> str:
         """What was edited, from the most similar orphan: "retrain.learning_rate 0.01 -> 0.02"."""
@@ -97,12 +99,15 @@ def make_plan(sweep: Sweep, ledger: Ledger) -> Plan:
     """Compare the sweep with the ledger."""
     planned = {trial.id for trial in sweep.trials}
     orphans = tuple(work for work in ledger.trials() if work.id not in planned)
-    entries = []
-    for trial in sweep.trials:
-        work = ledger.trial(trial.id)
-        replaced = tuple(orphan for orphan in orphans if _name(orphan.id) == _name(trial.id))
-        entries.append(Entry(trial, work, standing(work, replaces=bool(replaced)), replaced))
-    return Plan(tuple(entries), orphans)
+    entries = tuple(_entry(trial, ledger.trial(trial.id), orphans) for trial in sweep.trials)
+    return Plan(entries, orphans)
+
+
+def _entry(trial: Trial, work: Work, orphans: Iterable[Work]) -> Entry:
+    if problem := work.problem(trial.config()):
+        return Entry(trial, work, Standing.UNREADABLE, problem=problem)
+    replaced = tuple(orphan for orphan in orphans if _name(orphan.id) == _name(trial.id) and not orphan.problem())
+    return Entry(trial, work, standing(work, replaces=bool(replaced)), replaced)
 
 
 def standing(work: Work, *, replaces: bool = False) -> Standing:
@@ -157,10 +162,19 @@ def _measured(entries: Iterable[Entry]) -> dict[tuple[Any, ...], list[float]]:
     """Wall seconds of finished trials by kind."""
     measured: dict[tuple[Any, ...], list[float]] = {}
     for entry in entries:
-        result = entry.work.result() if entry.standing == Standing.DONE else None
-        if result is not None:
-            measured.setdefault(kind(result["config"]), []).append(result["cost"]["wall_seconds"])
+        cost = _cost(entry.work) if entry.standing == Standing.DONE else None
+        if cost is not None:
+            measured.setdefault(cost[0], []).append(cost[1])
     return measured
+
+
+def _cost(work: Work) -> tuple[tuple[Any, ...], float] | None:
+    """Kind and wall seconds of a finished trial; None where its result, of another version perhaps, lacks them."""
+    try:
+        result = work.result()
+        return (kind(result["config"]), float(result["cost"]["wall_seconds"])) if result else None
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def write_plan(sweep: Sweep, ledger: Ledger) -> None:

@@ -19,18 +19,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
-from suite.config import Trial
 from suite.errors import UserError
 from suite.files import read_json, write_json
 from suite.launch.frozen import Frozen
 from suite.launch.site import Site
-from suite.ledger import SCHEMA, Ledger
+from suite.ledger import SCHEMA, Ledger, read_record
+
+if TYPE_CHECKING:
+    from suite.config import Trial
 
 FOLDER = "submissions"
+NEEDED = ("schema", "trials")  # of a record, by whoever reads any
 LOCK = 120  # seconds to wait for another submission of the sweep
 Backend = Literal["array", "ray"]
 
@@ -44,8 +47,9 @@ class Submission:
 
     @staticmethod
     def at(path: Path) -> Submission:
-        """The submission recorded in a folder."""
-        return Submission(path, read_json(path / "submission.json"))
+        """The submission recorded in a folder. Raises `UserError` if the record is damaged or of a newer version."""
+        remedy = "restore it, or remove its folder once squeue shows no job of it"
+        return Submission(path, read_record(path / "submission.json", remedy, NEEDED) or {})
 
     @property
     def token(self) -> str:
@@ -105,6 +109,8 @@ class Submission:
 
     def whole_trials(self) -> list[Trial]:
         """The trials as they were when submitted, to be called with the code that was frozen then."""
+        from suite.config import Trial  # here: it imports torch, and the command line this module
+
         content = read_json(self.path / "trials.json")
         return [Trial.model_validate(config) for config in content["trials"]]
 

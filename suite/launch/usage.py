@@ -29,7 +29,7 @@ from rich.table import Table
 
 from suite.launch.queue import Job, Report, look
 from suite.launch.submission import Submission, submissions
-from suite.ledger import BASELINES, Attempt, Event, Ledger, State, Work
+from suite.ledger import BASELINES, Attempt, Event, Ledger, State, Work, in_words
 
 HOUR = 3600.0
 
@@ -69,6 +69,7 @@ class Bill:
 
     rows: tuple[tuple[Submission, Usage], ...]
     problem: str = ""  # why there is no accounting; the figures are then the ledger's
+    unreadable: tuple[str, ...] = ()  # what is wrong with the trials and baselines that are left out
 
     @property
     def total(self) -> Usage:
@@ -93,12 +94,13 @@ def bill(ledger: Ledger, asker: Callable[..., Report] = look) -> Bill:
     if not known:
         return Bill(())
     report = asker({str(each.job_id): each.job_name for each in known}, steps=True)
-    stints = _by_job(chain.from_iterable(_stints(work) for work in _works(ledger, known)))
+    readable, unreadable = _read(_works(ledger, known))
+    stints = _by_job(readable)
     if report.source == "sacct":
         rows = ((each, from_accounting(each, report.jobs, stints.get(str(each.job_id), []))) for each in known)
-        return Bill(tuple(rows))
+        return Bill(tuple(rows), unreadable=unreadable)
     rows = ((each, from_ledger(each, stints.get(str(each.job_id), []))) for each in known)
-    return Bill(tuple(rows), report.problem)
+    return Bill(tuple(rows), report.problem, unreadable)
 
 
 def from_accounting(submission: Submission, jobs: Mapping[str, Job], stints: Iterable[Stint]) -> Usage:
@@ -156,6 +158,20 @@ def _works(ledger: Ledger, known: Iterable[Submission]) -> Iterator[Work]:
     yield from (ledger.trial(each) for each in dict.fromkeys(chain.from_iterable(s.trials for s in known)))
     folder = ledger.root / BASELINES
     yield from (Work(path) for path in sorted(folder.iterdir()) if path.is_dir()) if folder.is_dir() else ()
+
+
+def _read(works: Iterable[Work]) -> tuple[list[Stint], tuple[str, ...]]:
+    """Their attempts, and what is wrong with those of which nothing can be read."""
+    from suite.report.frame import DAMAGED  # imports pandas
+
+    stints: list[Stint] = []
+    problems: list[str] = []
+    for work in works:
+        try:
+            stints += list(_stints(work))
+        except DAMAGED as error:
+            problems.append(f"{work.id}: {in_words(error)}")
+    return stints, tuple(problems)
 
 
 def _stints(work: Work) -> Iterator[Stint]:

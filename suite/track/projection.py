@@ -126,6 +126,7 @@ def project(work: Work, state: State, planned: Named | None) -> Projection:
         raise UserError(
             f"{work.path} has a result but no attempts; restore them, or remove the folder and run the trial again"
         )
+    work.check(planned.trial.config() if planned else None)
     events = [attempt.events() for attempt in attempts]
     start = _milliseconds(events[0][0]["t"]) if events[0] else _claimed(attempts[0])
     end = None if state is State.RUNNING else _ended(attempts[-1], events[-1], state)
@@ -185,8 +186,8 @@ def _config(work: Work, planned: Named | None) -> dict[str, Any]:
 
 def _tags(work: Work, state: State, config: Mapping[str, Any], planned: Named | None, attempts: int) -> dict[str, str]:
     """Only tags that stay once they are there: MLflow would keep one that disappears, a rebuild would not have it."""
-    provenance = read_json(file) if (file := _newest_provenance(work)) else {}
-    commit, dirty = provenance.get("commit"), any(attempt.provenance().get("dirty") for attempt in work.attempts())
+    provenances = [facts for attempt in work.attempts() if (facts := attempt.provenance())]
+    commit, dirty = provenances[-1].get("commit") if provenances else None, any(p.get("dirty") for p in provenances)
     found = {tag: _dig(config, path) for tag, path in GROUPS.items()}
     found |= {"sweep": work.path.parents[1].name, "configuration": planned.configuration if planned else work.id}
     found |= {"pruned": config.get("prune") is not None}
@@ -194,7 +195,7 @@ def _tags(work: Work, state: State, config: Mapping[str, Any], planned: Named | 
     found |= {
         "commit": commit and commit[:10],
         "mlflow.source.git.commit": commit,
-        "dirty": dirty if provenance else None,
+        "dirty": dirty if provenances else None,
     }
     return {tag: v if isinstance(v, str) else json.dumps(v) for tag, v in found.items() if v is not None}
 

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.errors import UserError
+from suite.errors import UserError, choices
 from suite.files import write_atomic
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlartifacts"  # folder below the ledger's root
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "file", "databricks")
 MOST_SHOWN = 5  # damaged trials that are named
 
 ENVIRONMENT = {
@@ -54,6 +55,15 @@ def default_uri(root: Path) -> str:
 def artifact_location(root: Path, uri: str) -> str | None:
     """Where a new experiment keeps its files: below the root, or None where a server decides."""
     return None if uri.startswith("http") else (root.resolve() / ARTIFACTS).as_uri()
+
+
+def check_uri(uri: str) -> None:
+    """Raise `UserError` for an address that MLflow cannot know, without asking it."""
+    if uri == SQLITE:
+        raise UserError(f"MLflow at {uri}: no file is named; write {SQLITE}results/mlflow.db, for instance")
+    scheme, slashes, _ = uri.partition("://")
+    if slashes and (name := scheme.partition("+")[0]) not in SCHEMES:
+        raise UserError(f"MLflow at {shown(uri)}: unknown scheme {name!r}{choices(name, SCHEMES)}")
 
 
 def connect(uri: str) -> Any:

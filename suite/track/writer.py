@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from suite.errors import UserError
-from suite.ledger import Ledger, State, Work
+from suite.ledger import Ledger, State, Work, in_words
 from suite.track.bulk import Database, New, Seen, open_database
 from suite.track.names import Named, PlannedTrial, named
 from suite.track.pages import sync_pages
@@ -229,7 +229,7 @@ def _look(work: Work, planned: Named | None, seen: Seen | None) -> _Found | None
     except UserError:  # it has words of its own
         raise
     except DAMAGED as error:
-        raise UserError(f"{work.path} cannot be read: {type(error).__name__}: {error}") from error
+        raise UserError(f"{work.path} cannot be read: {in_words(error)}") from error
 
 
 def _can_be_complete(projection: Projection) -> bool:

@@ -598,6 +598,9 @@ def test_settings_become_dotted_texts() -> None:
         ("result.json", '{"schema": 999}'),
         ("config.json", "["),
         ("config.json", "[1]"),
+        ("config.json", '{"schema": 1}'),
+        ("config.json", ""),
+        ("attempts/1/provenance.json", '{"commit": []}'),
         ("attempts/1/provenance.json", "["),
         ("attempts/1/events.jsonl", '{"event": "start"}\n'),
     ],
@@ -613,6 +616,7 @@ def test_a_damaged_trial_keeps_no_other_out(ledger: Ledger, file: str, content: 
             sync(ledger, [first, second, third], uri)
         assert str(ledger.trial(second.id).path) in str(caught.value)
         assert "mlflow.db" not in str(caught.value), "which is not to be deleted"
+        assert "Error" not in str(caught.value), "of Python"
         assert done in str(caught.value)
     assert {found.data.tags["slq.trial"] for found in runs_of(ledger)} == {first.id, third.id}
     assert "not updated" not in (sync_quietly(ledger, [first, second, third], uri) or "")
