@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from suite.config import Trial
 from suite.files import read_json, write_atomic, write_json
+
+if TYPE_CHECKING:  # the command line imports this module, and torch takes seconds
+    import torch
+
+    from suite.config import Trial
 
 PACKAGES = ("slq-suite", "torch", "torchvision", "numpy", "ray", "mlflow", "submitit")
 SLURM = (  # beside everything that names a job: its id, its array's id, partition, nodes, ...
@@ -33,6 +35,8 @@ CODE, DIFF = "code.json", "code.diff"  # beside a frozen copy of the package: wh
 
 def record(folder: Path, trial: Trial, data_sha256: str, device: torch.device) -> None:
     """Write `provenance.json` into an attempt's folder and, if the code differs from its commit, the difference beside it."""
+    import torch
+
     commit, changed, difference = code_version()
     write_json(
         folder / "provenance.json",

@@ -69,6 +69,7 @@ LONG = (
     "test_docs.py",
     "slurm/test_ray.py",
     "test_kill.py",
+    "test_early.py",
     "slurm/test_submit.py",
     "test_ray_cluster.py",
     "slurm/test_queue.py",

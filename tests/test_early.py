@@ -118,7 +118,8 @@ def test_a_judged_trial_saves_is_not_done_and_goes_on_later_as_if_nothing_had_be
     assert bad.why_failed() == "stopped early by asha: others did better"
     assert standing(bad) is not Standing.FAILED
 
-    assert packed(ledger, "none", second) == {}
+    assert run_trial(second, ledger, Path("data"))
+    assert "resuming at stage" in bad.attempts()[-1].log()
     assert bad.state() is State.DONE
     assert not was_stopped_early(bad)
     undisturbed = Ledger(tmp_path / "undisturbed", "short")

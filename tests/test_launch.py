@@ -20,6 +20,7 @@ from suite.launch import local
 from suite.launch.plan import Standing, make_plan
 from suite.ledger import Ledger, State, Work
 from suite.sweep import Sweep, load_sweep
+from tests.conftest import Slq
 
 pytestmark = pytest.mark.slow
 
@@ -167,7 +168,7 @@ def test_to_the_end_without_mlflow_and_again(make_bench: Callable[[str], Bench])
     assert not list((bench.ledger.root).glob("**/checkpoint.pt")), "nothing is left over of finished work"
 
 
-def test_a_failing_trial_stops_no_other_and_shows_its_trace(make_bench: Callable[[str], Bench]) -> None:
+def test_a_failing_trial_stops_no_other_and_shows_its_trace(make_bench: Callable[[str], Bench], slq: Slq) -> None:
     bench = make_bench(
         "  - {method: {name: slq, bits: 3, partition: magnitude}, retrain: {learning_rate: 1.0e+30}}\n" + SHORT
     )
@@ -179,10 +180,10 @@ def test_a_failing_trial_stops_no_other_and_shows_its_trace(make_bench: Callable
     assert failed.why_failed().startswith("FloatingPointError")
     assert failed.why_failed() in output
     assert failed.id in output
-    code, output = bench.finish("logs", failed.id)
-    assert code == 0
-    assert "Traceback (most recent call last)" in output
-    assert "training diverged" in output
+    shown = slq("logs", bench.folder / "x.yaml", failed.id, "--root", bench.ledger.root)
+    assert shown.code == 0
+    assert "Traceback (most recent call last)" in shown.out
+    assert "training diverged" in shown.out
     assert make_plan(bench.sweep, bench.ledger).entries[0].standing is Standing.RETRY
 
 

@@ -100,7 +100,7 @@ class _Seen:
         self.ones, self.count = first * 2.0, 2.0
 
     def logit(self) -> float:
-        return _LOGITS[int(self.ones / self.count * FINE)]
+        return _LOGITS[min(int(self.ones / self.count * FINE), FINE - 1)]  # after many halvings all are ones
 
     def add(self, bit: int) -> None:
         self.ones += bit

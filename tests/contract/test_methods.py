@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,57 @@ def _baseline_at_hand(made: Path, tmp_path: Path) -> None:
         shutil.copytree(made / "baselines", root / "baselines")
 
 
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class Saves:
+    """`checkpoint.save`, which counts its calls, and after some of them ends the process."""
+
+    def __init__(self, deaths: Collection[int] = ()) -> None:
+        self.real, self.deaths, self.count = checkpoint.save, deaths, 0
+
+    def __call__(self, *arguments: Any) -> None:
+        self.real(*arguments)
+        self.count += 1
+        if self.count in self.deaths:
+            raise Killed
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A trial that ran from start to end, and how often it saved a checkpoint: at every step."""
+
+    trial: Trial
+    work: Work
+    saves: int
+
+
+@pytest.fixture(scope="module")
+def undisturbed(made: Path) -> Callable[[dict[str, Any]], Undisturbed]:
+    """Runs a method's trial, once for all tests."""
+    ran: dict[str, Undisturbed] = {}
+
+    def run(method: dict[str, Any]) -> Undisturbed:
+        settings = {**SHORT, "runtime": {"checkpoint_seconds": 1e-9, "log_steps": 2}}
+        trial = Trial.model_validate({**settings, "method": method})
+        if trial.id not in ran:
+            ledger = Ledger(made, "undisturbed")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(checkpoint, "save", saves := Saves())
+                assert run_trial(trial, ledger, Path("data"))
+            ran[trial.id] = Undisturbed(trial, ledger.trial(trial.id), saves.count)
+        return ran[trial.id]
+
+    return run
+
+
 @every_method
 def test_ends_quantized_and_reloads_exactly(
-    method: dict[str, Any], make_trial: Callable[..., Trial], ledger: Ledger
+    method: dict[str, Any], undisturbed: Callable[[dict[str, Any]], Undisturbed], tmp_path: Path
 ) -> None:
-    trial = make_trial(method)
-    assert run_trial(trial, ledger, Path("data"))
-    work = ledger.trial(trial.id)
+    ran = undisturbed(method)
+    trial, work = ran.trial, ran.work
     result, state = work.result(), load_state(work.model)
     assert result is not None
     selected = trial.method.select(trial.layer_names())
@@ -70,7 +114,7 @@ def test_ends_quantized_and_reloads_exactly(
     if method["name"] in ("twn", "ttq") or getattr(trial.method, "tune", "none") != "none":
         # Re-training sees the very network that comes out.
         assert result["stages"][0]["retrained"] == result["quantized"]
-    source = open_data("digits", Path("data"), ledger.root / "cache")
+    source = open_data("digits", Path("data"), tmp_path / "cache")
     model = build_network("lenet5", 1, 28, 10, seed=99).to(HERE.device)
     load_network(work.model, model)
     make_deterministic(trial.threads)
@@ -78,14 +122,25 @@ def test_ends_quantized_and_reloads_exactly(
 
 
 @every_method
-def test_is_deterministic(method: dict[str, Any], make_trial: Callable[..., Trial], tmp_path: Path) -> None:
-    """With a batch larger than the data, which is then all of the data, incomplete as it is."""
-    trial = make_trial(method, retrain={"epochs": 1, "batch_size": 5000})
+def test_is_deterministic(
+    method: dict[str, Any], undisturbed: Callable[[dict[str, Any]], Undisturbed], tmp_path: Path
+) -> None:
+    one, again = undisturbed(method), Ledger(tmp_path, "again")
+    torch.manual_seed(one.saves)  # state that others left behind must not matter
+    torch.rand(3)
+    run_trial(one.trial, again, Path("data"))
+    two = again.trial(one.trial.id)
+    assert outcome(two.result()) == outcome(one.work.result())
+    assert two.model.read_bytes() == one.work.model.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["ttq", "soft-to-hard"])
+def test_a_batch_may_be_larger_than_the_data(name: str, make_trial: Callable[..., Trial], tmp_path: Path) -> None:
+    """It is then all of the data, incomplete as it is."""
+    trial = make_trial(CONFIGURATIONS[name], retrain={"epochs": 1, "batch_size": 5000})
     results = []
-    for name in ("one", "two"):
-        ledger = Ledger(tmp_path / name, "short")
-        torch.manual_seed(len(results))  # state that others left behind must not matter
-        torch.rand(3)
+    for ledger in (Ledger(tmp_path, "one"), Ledger(tmp_path, "two")):
+        torch.manual_seed(len(results))
         run_trial(trial, ledger, Path("data"))
         results.append(outcome(ledger.trial(trial.id).result()))
     assert results[0] == results[1]
@@ -97,48 +152,34 @@ def training(work: Work) -> dict[int, dict[str, Any]]:
     return {e["step"]: {key: value for key, value in e.items() if key != "t"} for e in events}
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-class DyingSave:
-    """`checkpoint.save`, after whose n-th call the process ends."""
-
-    def __init__(self, dies_after: int | None = None) -> None:
-        self.real, self.dies_after, self.count = checkpoint.save, dies_after, 0
-
-    def __call__(self, *arguments: Any) -> None:
-        self.real(*arguments)
-        self.count += 1
-        if self.count == self.dies_after:
-            raise Killed
-
-
 @every_method
 def test_resumes_bit_exactly(
-    method: dict[str, Any], make_trial: Callable[..., Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: dict[str, Any],
+    undisturbed: Callable[[dict[str, Any]], Undisturbed],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a checkpoint at every step, stopped after the first, after the last, and amid re-training: always the same."""
-    trial = make_trial(method, runtime={"checkpoint_seconds": 1e-9, "log_steps": 2})
-    undisturbed = Ledger(tmp_path, "undisturbed")  # of the same root: they share the baseline
-    counting = DyingSave()
-    monkeypatch.setattr(checkpoint, "save", counting)
-    run_trial(trial, undisturbed, Path("data"))
-    if counting.count == 0:
+    """With a checkpoint at every step, killed after the first, amid re-training, and after the last: as if nothing had been."""
+    whole = undisturbed(method)
+    trial, last = whole.trial, whole.saves
+    if last == 0:
         pytest.skip("nothing to resume: a trial without stages saves no checkpoint")
     # A stage saves once when it has snapped, at each of its steps (9, or 1 where stages share few), and when it closes.
-    for n in sorted({1, min(counting.count // 2 + 3, counting.count), counting.count}):
-        ledger = Ledger(tmp_path, f"stopped-after-{n}")
-        monkeypatch.setattr(checkpoint, "save", DyingSave(dies_after=n))
+    deaths = sorted({1, min(last // 2 + 3, last), last})
+    saves, ledger = Saves(deaths), Ledger(tmp_path, "killed")
+    monkeypatch.setattr(checkpoint, "save", saves)
+    work = ledger.trial(trial.id)
+    for n in deaths:
         with pytest.raises(Killed):
             run_trial(trial, ledger, Path("data"))
-        assert ledger.trial(trial.id).state() is State.LOST
-        monkeypatch.setattr(checkpoint, "save", DyingSave())
-        assert run_trial(trial, ledger, Path("data"))
-        assert "resuming at stage" in ledger.trial(trial.id).attempts()[-1].log()
-        assert outcome(ledger.trial(trial.id).result()) == outcome(undisturbed.trial(trial.id).result())
-        assert training(ledger.trial(trial.id)) == training(undisturbed.trial(trial.id))
-        assert ledger.trial(trial.id).model.read_bytes() == undisturbed.trial(trial.id).model.read_bytes()
+        assert saves.count == n, "what was done before is not done again"
+        assert work.state() is State.LOST
+    assert run_trial(trial, ledger, Path("data"))
+    assert saves.count == last
+    assert all("resuming at stage" in attempt.log() for attempt in work.attempts()[1:])
+    assert outcome(work.result()) == outcome(whole.work.result())
+    assert training(work) == training(whole.work)
+    assert work.model.read_bytes() == whole.work.model.read_bytes()
 
 
 @pytest.mark.parametrize(("name", "options"), BAD)

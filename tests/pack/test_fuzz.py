@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from suite.pack.coders import CODERS
+from suite.pack.container import unpacked
+from suite.pack.header import KINDS
+from suite.pack.plane import LAYOUTS
 from tests.pack import fuzz
 
-CASES = 3000
+CASES = 1500
 
 
 @pytest.mark.parametrize("loops", [[], ["--compiled"]])
@@ -24,6 +28,16 @@ def test_changed_files_end_in_an_error_or_in_tensors(tmp_path: Path, loops: list
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 failures; seed 0, cases 0 to " in done.stdout
     assert "read " in done.stdout  # the changes leave something to read, too
+
+
+def test_it_starts_with_every_kind_of_tensor_layout_and_coder() -> None:
+    contents = [unpacked(file.joined()) for file in fuzz.starts()]
+    entries = [(content, entry) for content in contents for entry in content.entries]
+    planes = [plane for content, entry in entries for plane in content.planes(entry)]
+    assert {entry.kind for _, entry in entries} == set(KINDS)
+    names = {(plane.layout, CODERS[stream.coder].name) for plane in planes for stream in plane.streams}
+    assert names == {(layout, coder.name) for layout in LAYOUTS for coder in CODERS}
+    assert any(plane.layout == "gaps" and plane.values.alphabet == plane.alphabet for plane in planes)  # filled up
 
 
 def test_a_case_is_known_by_its_number() -> None:

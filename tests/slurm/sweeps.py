@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from suite import cli
+from suite.cli.app import out
 from suite.launch.submission import Submission, submissions
+from suite.launch.worker import FINISHED, drain
 from suite.ledger import Event, Ledger, State, Work
 from suite.sweep import Sweep, load_sweep
 from tests.contract.test_methods import outcome
@@ -20,6 +27,7 @@ from tests.slurm.dev_cluster import DevCluster, until
 from tests.slurm.steps import Steps
 
 CHECKOUT = Path(__file__).parents[2]
+COMMAND_LINE = threading.Lock()
 SECONDS = 600  # that a command, or a sweep on a cluster, may take
 RUN = """
 import sys
@@ -69,15 +77,29 @@ class ClusterSweep:
         fields = {"partition": "main", "memory": "1200M"} | fields
         self.site.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in fields.items()))
 
-    def slq(self, verb: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`slq VERB SWEEP ARGUMENTS`, as a process of its own that uses the cluster."""
+    def slq(self, verb: str, *arguments: str) -> str:
+        """What `slq VERB SWEEP ARGUMENTS` says if all goes well. In this process: another one would need seconds to start.
+
+        The console is turned away itself, not sys.stdout, which belongs to the main thread, where pytest goes from test to test.
+        """
+        said = io.StringIO()
+        with COMMAND_LINE, pytest.MonkeyPatch.context() as patch:
+            for name, value in self.cluster.env.items():
+                patch.setenv(name, value)
+            patch.setattr(out, "_width", 300)
+            patch.setattr(out, "_file", said)
+            with pytest.raises(SystemExit) as end:
+                cli.app([verb, str(self.file), *arguments, "--root", str(self.root)])
+        assert not end.value.code, said.getvalue()
+        assert said.getvalue()
+        return said.getvalue()
+
+    def start(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same as a process of its own, that may fail and be killed."""
         command = [sys.executable, "-c", "from suite.cli import main; main()", verb, str(self.file), *arguments]
-        done = subprocess.run(
+        return subprocess.run(
             [*command, "--root", str(self.root)], cwd=CHECKOUT, env=self._env(), capture_output=True, text=True
         )
-        if check and done.returncode != 0:
-            raise AssertionError(f"slq {verb}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-        return done
 
     def _env(self) -> dict[str, str]:
         """Without what an outer Slurm job or another cluster left in the environment."""
@@ -86,11 +108,11 @@ class ClusterSweep:
 
     def submit(self, *flags: str) -> str:
         """`slq submit`; returns what it said. The code of a checkout under test may differ from its commit."""
-        return self.slq("submit", "--site", str(self.site), "--allow-dirty", *flags).stdout
+        return self.slq("submit", "--site", str(self.site), "--allow-dirty", *flags)
 
     def status(self) -> str:
         """What `slq status` says."""
-        return self.slq("status").stdout
+        return self.slq("status")
 
     def job(self) -> str:
         """Slurm's id of the newest submission."""
@@ -149,9 +171,11 @@ def _toml(value: object) -> str:
 def undisturbed(folder: Path, text: str) -> Ledger:
     """The ledger of a run of the sweep that nothing disturbs, here and without Slurm."""
     folder.mkdir(parents=True)
-    ledger, process = start_here(folder, text)
-    said, _ = process.communicate()
-    assert process.returncode == 0, said
+    file = folder / "sweep.yaml"
+    file.write_text(text)
+    sweep = load_sweep(file)
+    ledger = Ledger(folder / "runs", sweep.name)
+    assert drain(sweep.trials, ledger, lambda: CHECKOUT / "data") == FINISHED
     return ledger
 
 

@@ -93,7 +93,7 @@ def test_killed_between_sbatch_and_the_writing_of_the_id(
 ) -> None:
     sbatch_does('"$sbatch" "$@"; [ $n -gt 1 ] || kill -KILL $PPID')
     with held(cluster):
-        killed = two.slq("submit", "--site", str(two.site), "--allow-dirty", check=False)
+        killed = two.start("submit", "--site", str(two.site), "--allow-dirty")
         assert killed.returncode == -9
         (cut_off,) = two.submissions
         assert cut_off.job_id is None
@@ -110,12 +110,12 @@ def test_a_job_runs_even_if_its_submission_was_killed_and_never_repeated(
     two: ClusterSweep, cluster: DevCluster, sbatch_does: Callable[[str], None]
 ) -> None:
     sbatch_does('"$sbatch" "$@"; kill -KILL $PPID')
-    assert two.slq("submit", "--site", str(two.site), "--allow-dirty", check=False).returncode == -9
+    assert two.start("submit", "--site", str(two.site), "--allow-dirty").returncode == -9
     assert_each_once(two)
     (cut_off,) = two.submissions
     assert cut_off.job_id is None
     until(lambda: not cluster.queue(), "the job is over")
-    assert "0 to run" in two.submit()
+    assert "0 to run" in two.start("submit", "--site", str(two.site), "--allow-dirty").stdout
     assert len(two.submissions) == 1
 
 
@@ -223,7 +223,7 @@ def test_a_refusal_is_told_in_slurms_words_and_a_corrected_profile_works(
 ) -> None:
     right = two.site.read_text()
     two.site.write_text(right.replace('"main"', '"mian"'))
-    refused = two.slq("submit", "--site", str(two.site), "--allow-dirty", check=False)
+    refused = two.start("submit", "--site", str(two.site), "--allow-dirty")
     assert refused.returncode == 2
     assert "invalid partition specified: mian" in refused.stderr
     assert "see: slq site check" in refused.stderr
@@ -306,7 +306,7 @@ def test_uncommitted_code_is_refused_or_marked(checkout: Checkout, cluster: DevC
 
     assert checkout.submit("--allow-dirty").returncode == 0
     assert_each_once(two)
-    assert "2 of them ran from uncommitted code" in two.slq("tables").stdout
+    assert "2 of them ran from uncommitted code" in two.slq("tables")
     for work in works(two):
         assert work.attempts()[0].provenance()["dirty"] is True
         assert "+# an edit" in (work.attempts()[0].path / "code.diff").read_text()

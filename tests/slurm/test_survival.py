@@ -8,12 +8,10 @@ time waiting for Slurm.
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -25,9 +23,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from suite import cli
 from suite.claim import owner_of
-from suite.cli.app import out
 from suite.files import write_atomic
 from suite.ledger import Attempt, Ledger
 from suite.sweep import load_sweep
@@ -66,7 +62,6 @@ SETTINGS = {
     "extra": "PartitionName=abrupt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0",
 }
 SECONDS = 900  # for each thing that is waited for, on a machine that is busy with other things
-COMMAND_LINE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ class Place:
     def begin(self, text: str = ONE, **settings: Any) -> ClusterSweep:
         """A sweep that is submitted, and at work on all of its trials."""
         sweep = self.prepare(text, **settings)
-        submit(sweep)
+        sweep.submit()
         until_trains(sweep)
         return sweep
 
@@ -94,35 +89,8 @@ class Place:
         assert_same(sweep.ledger, self.reference, sweep.sweep)
         assert_one_after_the_other(sweep.ledger, sweep.sweep)
         count = len(sweep.sweep.trials)
-        assert status(sweep).startswith(f"{count} of {count} trials done")
+        assert sweep.status().startswith(f"{count} of {count} trials done")
         assert not [work.path for work in sweep.ledger.trials() if work.checkpoint.exists()]
-
-
-def slq(sweep: ClusterSweep, verb: str, *arguments: str) -> str:
-    """What the command says. In this process: another one would need seconds to start.
-
-    The console is turned away itself, not sys.stdout, which belongs to the main thread, where pytest goes from test to test.
-    """
-    said = io.StringIO()
-    with COMMAND_LINE, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(out, "_file", said)
-        with pytest.raises(SystemExit) as end:
-            cli.app([verb, str(sweep.file), *arguments, "--root", str(sweep.root)])
-    assert not end.value.code, said.getvalue()
-    assert said.getvalue()
-    return said.getvalue()
-
-
-def submit(sweep: ClusterSweep) -> str:
-    return slq(sweep, "submit", "--site", str(sweep.site), "--allow-dirty")
-
-
-def status(sweep: ClusterSweep) -> str:
-    return slq(sweep, "status")
-
-
-def logs(sweep: ClusterSweep) -> str:
-    return slq(sweep, "logs", sweep.sweep.trials[0].id)
 
 
 def until_trains(sweep: ClusterSweep, attempt: int = 1) -> None:
@@ -197,7 +165,7 @@ def preempted(place: Place, end: str, told: str, text: str = ONE, partition: str
     sweep = place.begin(text, partition=partition, extra={"nodelist": "n1"})
     count = len(sweep.sweep.trials)
     with occupied(place.cluster, "n1"):
-        assert f"0 of {count} trials done, {count} interrupted" in (said := status(sweep)), said
+        assert f"0 of {count} trials done, {count} interrupted" in (said := sweep.status()), said
         assert re.search(told, said), said
         sweep.steps.release()
     place.check(sweep)
@@ -228,7 +196,7 @@ def preempted_without_grace(place: Place) -> None:
 def out_of_time(place: Place) -> None:
     """A trial that needs longer than the time limit of its job, which is a minute, goes on in the same job."""
     sweep = place.prepare(held=None, step_seconds=0.7, time="00:01:00", signal_seconds=5)
-    submit(sweep)
+    sweep.submit()
     until(lambda: attempts(sweep)[0][1:], "it goes on", SECONDS)
     place.check(sweep)
     (said,) = ends(sweep)
@@ -241,7 +209,7 @@ def requeued_by_hand(place: Place) -> None:
     sweep = place.begin()
     place.cluster.command("scontrol", "requeue", task(sweep))
     until_stopped(sweep)
-    assert "0 of 1 trials done, 1 interrupted" in status(sweep)
+    assert "0 of 1 trials done, 1 interrupted" in sweep.status()
     sweep.steps.release()
     place.check(sweep)
     assert ends(sweep) == [[TERMINATED, "done"]]
@@ -253,9 +221,9 @@ def node_lost(place: Place) -> None:
     sweep = place.begin(TWO, extra={}, exclude="n1,n2")
     node = place.cluster.command("squeue", "--noheader", f"--jobs={task(sweep)}", "--format=%N").strip()
     place.cluster.kill_node(node)
-    assert "0 of 2 trials done, 2 interrupted" in status(sweep)
+    assert "0 of 2 trials done, 2 interrupted" in sweep.status()
     until(lambda: "NODE_FAIL" in place.cluster.states(task(sweep)), "Slurm notices", SECONDS)
-    assert "0 of 2 trials done, 2 interrupted" in (said := status(sweep)), said
+    assert "0 of 2 trials done, 2 interrupted" in (said := sweep.status()), said
     assert f"node failure of {node}" in said
     sweep.steps.release()
     place.check(sweep)
@@ -271,16 +239,16 @@ def killed(place: Place) -> None:
     kill(sweep)
     crashes = sweep.submissions[0].path / f"crashes-{task(sweep)}.txt"
     until(crashes.exists, "its batch script notices", SECONDS)
-    assert "0 of 1 trials done, 1 interrupted" in (said := status(sweep)), said
+    assert "0 of 1 trials done, 1 interrupted" in (said := sweep.status()), said
     assert "killed (SIGKILL)" in said
     until_trains(sweep, 2)
     kill(sweep)
     until_over(sweep)
     assert [line.split()[1] for line in crashes.read_text().splitlines()] == ["137", "137"]
-    assert "0 of 1 trials done, 1 lost" in (said := status(sweep)), said
+    assert "0 of 1 trials done, 1 lost" in (said := sweep.status()), said
     assert "killed (SIGKILL)" in said
     sweep.steps.release()
-    assert "1 to run" in submit(sweep)
+    assert "1 to run" in sweep.submit()
     place.check(sweep)
     assert ends(sweep) == [["silent", "silent", "done"]]
 
@@ -289,26 +257,26 @@ def cancelled(place: Place) -> None:
     sweep = place.begin()
     place.cluster.command("scancel", sweep.job())
     until_over(sweep)
-    assert "0 of 1 trials done, 1 lost" in (said := status(sweep)), said
+    assert "0 of 1 trials done, 1 lost" in (said := sweep.status()), said
     assert "cancelled by root" in said
-    assert "attempt 1, lost" in logs(sweep)
+    assert "attempt 1, lost" in sweep.slq("logs", sweep.sweep.trials[0].id)
     sweep.steps.release()
-    assert "1 to run" in submit(sweep)
+    assert "1 to run" in sweep.submit()
     place.check(sweep)
     assert ends(sweep) == [[TERMINATED, "done"]]
     assert repeated(sweep) == 0
-    assert "attempt 2, done" in (said := logs(sweep)), said
+    assert "attempt 2, done" in (said := sweep.slq("logs", sweep.sweep.trials[0].id)), said
     assert "resuming at stage 1" in said
 
 
 def out_of_memory(place: Place) -> None:
     sweep = place.prepare(held=None, step_megabytes=25, max_crashes=0)
-    submit(sweep)
+    sweep.submit()
     until_over(sweep)
-    assert "0 of 1 trials done, 1 lost" in (said := status(sweep)), said
+    assert "0 of 1 trials done, 1 lost" in (said := sweep.status()), said
     assert "\n  out of memory (SIGKILL)" in said
     sweep.write_site(extra={"nodelist": "n2"})
-    submit(sweep)
+    sweep.submit()
     place.check(sweep)
     assert ends(sweep) == [["silent", "done"]]
 
@@ -334,15 +302,15 @@ def disk_full(place: Place) -> None:
     sweep = place.prepare()
     filler = sweep.root / "filler"
     with small_disk(sweep.root):
-        submit(sweep)
+        sweep.submit()
         until_trains(sweep)
         fill(filler)
         sweep.steps.release()
         until_over(sweep)
-        assert "\n  disk full" in (said := status(sweep)), said
+        assert "\n  disk full" in (said := sweep.status()), said
         assert place.cluster.accounting(task(sweep), "exitcode") == [("74:0",)]
         filler.unlink()
-        submit(sweep)
+        sweep.submit()
         place.check(sweep)
         assert len(attempts(sweep)[0]) == 2
 
@@ -378,7 +346,7 @@ def outcomes(
     with ExitStack() as stack:
         cluster = stack.enter_context(start_cluster(**SETTINGS))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in {**cluster.env, "COLUMNS": "300"}.items():
+        for name, value in cluster.env.items():
             patch.setenv(name, value)
         begun: Outcomes = {}
         for line in LINES:
