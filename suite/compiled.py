@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cache
+from hashlib import sha256
+from itertools import pairwise
 from typing import Any, TypeVar, cast
-from uuid import uuid4
 
 import torch
 from numba import njit
@@ -32,26 +33,38 @@ def compiled(function: F) -> F:
 
 
 def _name_apart(files: Any) -> None:
-    """No two processes give their machine code the same name.
+    """Machine code is kept under a name of what it was made for.
 
     Numba counts files up without a lock: of processes that compile a function at once, for other arguments or on another
     kind of processor (nodes share folders), one would find the code of the other where its index says that its own is.
     """
-    base = files._index_name.removesuffix(".nbi")
-    files._data_name = lambda number: f"{base}.{uuid4().hex}.nbc"
+    base, save = files._index_name.removesuffix(".nbi"), files.save
+
+    def save_apart(key: object, data: object) -> None:
+        name = f"{base}.{sha256(repr(key).encode()).hexdigest()[:16]}"
+        files._data_name = lambda number: f"{name}.{number}.nbc"
+        save(key, data)
+
+    files.save = save_apart
 
 
 def shared(work: Callable[[int, int], T], count: int) -> list[T]:
-    """`work(first, last)` for parts of `range(count)`, as many as torch uses threads, at the same time; results in order.
+    """`work(first, last)` for parts of `range(count)`, as many as torch uses threads; results in order.
 
-    `work` must not share work itself: it might wait for a thread that waits for it.
+    No part works any more when it returns or raises: what they write to is the caller's again. `work` must not share work
+    itself: it might wait for a thread that waits for it.
     """
     parts = max(1, min(torch.get_num_threads(), count))
     ends = [count * part // parts for part in range(parts + 1)]
     if parts == 1:
         return [work(0, count)]
-    others = _threads().map(work, ends[1:-1], ends[2:])
-    return [work(ends[0], ends[1]), *others]
+    others = [_threads().submit(work, *part) for part in pairwise(ends[1:])]
+    try:
+        return [work(ends[0], ends[1]), *(other.result() for other in others)]
+    finally:
+        for other in others:
+            other.cancel()
+        wait(others)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,13 +34,22 @@ def test_the_parts_follow_each_other_and_are_as_many_as_threads(count: int, thre
 
 
 @pytest.mark.parametrize("wrong", [0, 999])
-def test_an_error_in_any_part_is_raised_and_the_next_work_goes_on(wrong: int) -> None:
+def test_an_error_in_any_part_is_raised_when_all_have_ended_and_the_next_work_goes_on(wrong: int) -> None:
+    began, ended = [], []
+
     def fail(first: int, last: int) -> None:
         if first <= wrong < last:
             raise ValueError(wrong)
+        began.append(first)
+        time.sleep(0.2)
+        ended.append(first)
 
     with pytest.raises(ValueError, match=str(wrong)):
         shared(fail, 1000)
+    count = len(began)
+    assert sorted(began) == sorted(ended)
+    time.sleep(0.1)
+    assert len(began) == count, "a part began after the error was raised"
     assert spans(10)[-1][1] == 10
 
 

@@ -58,16 +58,16 @@ def _short(dtype: int) -> str:
     return str(DTYPES[dtype]).removeprefix("torch.")
 
 
-def by_coder(file: Packed, names: Sequence[str], patient: bool = False) -> dict[str, Alone]:
+def by_coder(file: Packed, names: Sequence[str]) -> dict[str, Alone]:
     """What all codes and positions would take if one coder alone coded them, by its name; empty if nothing is coded.
 
-    Without `patient`, nothing is found out that takes long. Decodes all; raises `PackError`.
+    What takes long is not found out. Decodes all; raises `PackError`.
     """
-    each = [one for entry in file.entries if entry.kind == "coded" for one in _alone(file, entry, names, patient)]
+    each = [one for entry in file.entries if entry.kind == "coded" for one in _alone(file, entry, names)]
     return {name: reduce(add, (one[name] for one in each)) for name in names} if each else {}
 
 
-def _alone(file: Packed, entry: Entry, names: Sequence[str], patient: bool) -> list[dict[str, Alone]]:
+def _alone(file: Packed, entry: Entry, names: Sequence[str]) -> list[dict[str, Alone]]:
     """Of a tensor, whose symbols are gone before those of the next one are decoded."""
     section = file.section(entry)
-    return [unit.alone(names, patient) for unit in section.units(file.books[section.book])]
+    return [unit.alone(names) for unit in section.units(file.books[section.book])]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
@@ -31,7 +32,7 @@ from suite.printable import printable
 STATE_DICT = {".pt", ".pth", ".bin"}  # endings of files that torch.save wrote
 LIMIT = 4 * 2**30  # bytes of tensors that a file may stand for unless more is asked for
 SYMBOL = 4  # bytes that each number counts for at least: a symbol takes as many while it is decoded
-SLOW = 64  # bytes that a symbol counts for beyond that, which takes ten microseconds: 2^26 of them are patience for ten minutes
+SLOW = 64  # bytes that a symbol counts for beyond that, which takes ten to two hundred microseconds: 2^26 of them, ten minutes to hours
 
 Named = Iterable[tuple[str, Callable[[], Tensor]]]  # names of tensors, and what gives them
 
@@ -166,14 +167,13 @@ def verify(path: Path, against: Path | Mapping[str, Tensor] | None = None, limit
     left, numbers = {entry.name: entry for entry in content.entries}, 0
     tensors, name = _named(against)
     for tensor_name, load in tensors:
-        entry = left.pop(tensor_name, None)
-        theirs = _Print.of(load())
-        ours = None if entry is None else _Print.of(_tensor(path, content, entry))
-        if found := _unlike(tensor_name, ours, theirs):
+        if (entry := left.pop(tensor_name, None)) is None:
+            raise UserError(f"{path} is not {name}: {printable(tensor_name)} is in one of them only")
+        if found := _unlike(path, content, entry, load):
             raise UserError(f"{path} is not {name}: {found}")
-        numbers += numel(theirs.shape)
+        numbers += numel(content.shape(entry))
     for tensor_name in left:
-        raise UserError(f"{path} is not {name}: {_unlike(tensor_name, None, None)}")
+        raise UserError(f"{path} is not {name}: {printable(tensor_name)} is in one of them only")
     return Summary(len(content.entries), numbers)
 
 
@@ -227,7 +227,7 @@ def open_packed(path: Path) -> Packed:
     """A packed file's content, all checksums compared, nothing decoded. Raises as `decode`."""
     data = _existing(path).read_bytes()
     if is_safetensors(data):  # and not damaged: a trial's model.slq, too, if nothing in it is quantized
-        raise PackError(f"{path} is not packed but plain safetensors; pack it first: slq pack {path} NAME.slq")
+        raise PackError(f"{path} is not packed but plain safetensors; pack it first: slq pack {quote(str(path))} NAME.slq")
     try:
         return unpacked(data)
     except PackError as error:
@@ -271,31 +271,16 @@ def _existing(path: Path) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class _Print:
-    """What is enough of a tensor to compare it, once it is gone, with another to the bit."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    digest: bytes  # SHA-256 of its numbers
-
-    @staticmethod
-    def of(tensor: Tensor) -> _Print:
-        return _Print(tensor.dtype, tuple(tensor.shape), sha256(view_of(tensor)).digest())
+def _unlike(path: Path, content: Packed, entry: Entry, load: Callable[[], Tensor]) -> str:
+    """How a tensor differs from the one that `load` gives, in words; "" if they are the same to the bit."""
+    dtype, shape, name = content.dtype(entry), content.shape(entry), printable(entry.name)
+    theirs = load()
+    if (theirs.dtype, tuple(theirs.shape)) != (dtype, shape):
+        return f"{name} is {dtype} {list(shape)}, not {theirs.dtype} {list(theirs.shape)}"
+    digest = _digest(theirs)
+    del theirs  # before ours takes as much memory
+    return "" if _digest(_tensor(path, content, entry)) == digest else f"the numbers of {name} differ"
 
 
-def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
-    """How two sets of tensors differ, in words; "" if they are the same to the bit."""
-    mine, other = ({name: _Print.of(tensor) for name, tensor in one.items()} for one in (ours, theirs))
-    both = sorted(ours.keys() | theirs.keys())
-    return next((found for name in both if (found := _unlike(name, mine.get(name), other.get(name)))), "")
-
-
-def _unlike(name: str, ours: _Print | None, theirs: _Print | None) -> str:
-    """How two tensors differ, in words; "" if they are the same to the bit."""
-    name = printable(name)
-    if ours is None or theirs is None:
-        return f"{name} is in one of them only"
-    if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
-        return f"{name} is {ours.dtype} {list(ours.shape)}, not {theirs.dtype} {list(theirs.shape)}"
-    return "" if ours.digest == theirs.digest else f"the numbers of {name} differ"
+def _digest(tensor: Tensor) -> bytes:
+    return sha256(view_of(tensor)).digest()

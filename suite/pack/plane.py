@@ -6,7 +6,7 @@ the symbols that are not. "gaps" has the differences between the positions of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,17 +115,20 @@ class Unit:
 
     def planes(self, coder: str = AUTO) -> list[Plane]:
         """In every layout, each stream coded as `Uncoded.coded` says."""
-        return [self._plane(split, coder) for split in self._splits()]
+        splits = self._splits()
+        coded = {stream: stream.coded(coder) for stream in _distinct(split.streams for split in splits)}
+        return [self._plane(split, coded) for split in splits]
 
-    def _plane(self, split: _Split, coder: str) -> Plane:
-        values = split.values.coded(coder)
-        positions = None if split.positions is None else split.positions.coded(coder)
-        return Plane(split.layout, len(self.symbols), self.alphabet, self.null, values, positions, split.width)
+    def _plane(self, split: _Split, coded: Mapping[Uncoded, Stream]) -> Plane:
+        positions = None if split.positions is None else coded[split.positions]
+        return Plane(
+            split.layout, len(self.symbols), self.alphabet, self.null, coded[split.values], positions, split.width
+        )
 
-    def alone(self, names: Sequence[str], patient: bool) -> dict[str, Alone]:
-        """What the streams would take by each of these coders, however long it works if `patient`."""
+    def alone(self, names: Sequence[str]) -> dict[str, Alone]:
+        """What the streams would take by each of these coders, if that does not take long to find out."""
         layouts = [split.streams for split in self._splits()]
-        return {name: _alone(name, layouts, patient) for name in names}
+        return {name: _alone(name, layouts) for name in names}
 
     def _splits(self) -> list[_Split]:
         splits = [_Split("dense", Uncoded(self.symbols, self.alphabet, self.row, is_plane=self.row > 0))]
@@ -146,10 +149,16 @@ class Unit:
         return [*splits, _Split("gaps", values, Uncoded(entries, 1 << width), width)]
 
 
-def _alone(name: str, layouts: Sequence[Sequence[Uncoded]], patient: bool) -> Alone:
+def _distinct(layouts: Iterable[Sequence[Uncoded]]) -> list[Uncoded]:
+    """Their streams, each once: "mask" and "gaps" have the same values if no gap is filled up."""
+    return list(dict.fromkeys(stream for streams in layouts for stream in streams))
+
+
+def _alone(name: str, layouts: Sequence[Sequence[Uncoded]]) -> Alone:
     able = [streams for streams in layouts if all(stream.can(name) for stream in streams)]
-    coded = [streams for streams in able if patient or _is_soon(name, streams)]
-    bits = min((sum(stream.by(name).bits for stream in streams) for streams in coded), default=None)
+    soon = [streams for streams in able if _is_soon(name, streams)]
+    sizes = {stream: stream.by(name).bits for stream in _distinct(soon)}
+    bits = min((sum(sizes[stream] for stream in streams) for streams in soon), default=None)
     tried = all(stream.is_worth(name) for streams in layouts for stream in streams if stream.can(name))
     return Alone(bits, bool(able), tried)
 

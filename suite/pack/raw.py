@@ -39,7 +39,8 @@ def view_of(tensor: Tensor) -> memoryview:
     """The same without a copy, if the tensor is in C order and on the CPU: what changes it changes the view."""
     if not tensor.numel():
         return memoryview(b"")  # an empty tensor may have a stride that `view` refuses
-    return tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+    flat = tensor.detach().cpu().reshape(-1).contiguous()  # every second number of another tensor is flat, but not contiguous
+    return flat.view(torch.uint8).numpy().data
 
 
 def from_bytes(data: bytes | memoryview, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:

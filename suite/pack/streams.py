@@ -15,7 +15,7 @@ from suite.pack.varint import Reader, varint
 # In place of a coder's name, for each stream the one that makes it the shortest: of those worth their time, or of all.
 AUTO, SMALLEST = "auto", "smallest"
 LONG = 2**17  # symbols; of more of them, Lempel-Ziv, Burrows-Wheeler and static frequencies were never the shortest
-MIXED = 2**20  # symbols; coding so many by mixing takes ten seconds, and so does decoding
+MIXED = 2**20  # symbols; coding so many by mixing takes ten seconds to minutes and up to a GB, and decoding as long
 LONGEST = {"lzw": LONG, "mixing": MIXED}  # symbols of the longest stream that is coded by a slow coder; others code any
 ALWAYS = ("fixed", "huffman", "adaptive", "density")  # tried on streams of any length
 FAST = (
@@ -76,9 +76,9 @@ class Stream:
         return symbols
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Uncoded:
-    """A stream before it is coded."""
+    """A stream before it is coded. Equal to itself only, so that what is found of it can be looked up."""
 
     symbols: Symbols
     alphabet: int
