@@ -172,9 +172,9 @@ def _coded(file: Packed) -> list[Entry]:
 def _tell_coders(file: Packed, chosen: str) -> None:
     """What each coder would have given, and which were spared, by the comparison and by "auto"."""
     from suite.pack.contents import ALL, by_coder
-    from suite.pack.streams import AUTO, SMALLEST
+    from suite.pack.streams import AUTO
 
-    found = by_coder(file, ALL, patient=chosen == SMALLEST)
+    found = by_coder(file, ALL)
     if not found:
         out.print("no tensor has few distinct values: nothing is coded")
         return

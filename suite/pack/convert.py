@@ -32,7 +32,7 @@ from suite.printable import printable
 STATE_DICT = {".pt", ".pth", ".bin"}  # endings of files that torch.save wrote
 LIMIT = 4 * 2**30  # bytes of tensors that a file may stand for unless more is asked for
 SYMBOL = 4  # bytes that each number counts for at least: a symbol takes as many while it is decoded
-SLOW = 64  # bytes that a symbol counts for beyond that, which takes ten to two hundred microseconds: 2^26 of them, ten minutes to hours
+SLOW = 64  # bytes that a symbol counts for beyond that, which takes 10 to 200 microseconds: 2^26 of them take minutes to hours
 
 Named = Iterable[tuple[str, Callable[[], Tensor]]]  # names of tensors, and what gives them
 
@@ -73,8 +73,8 @@ def pack(
     Args:
         source: safetensors, of which one tensor is in memory at a time; or a state_dict that `torch.save` wrote, which is read
             whole, without running code from it; or a state_dict.
-        coder: codes all streams that it can. "smallest" is for each stream the one that makes it the shortest, which may take
-            many minutes; "auto" the same of those that are worth their time on so many symbols.
+        coder: codes all streams that it can. "smallest" is for each stream the one that makes it the shortest, which takes up
+            to minutes and a GB for a million symbols; "auto" the same of those that are worth their time on so many symbols.
         metadata: what the file shall say of itself, such as its network and method.
 
     Returns:
@@ -227,7 +227,9 @@ def open_packed(path: Path) -> Packed:
     """A packed file's content, all checksums compared, nothing decoded. Raises as `decode`."""
     data = _existing(path).read_bytes()
     if is_safetensors(data):  # and not damaged: a trial's model.slq, too, if nothing in it is quantized
-        raise PackError(f"{path} is not packed but plain safetensors; pack it first: slq pack {quote(str(path))} NAME.slq")
+        raise PackError(
+            f"{path} is not packed but plain safetensors; pack it first: slq pack {quote(str(path))} NAME.slq"
+        )
     try:
         return unpacked(data)
     except PackError as error:

@@ -18,7 +18,7 @@ from suite.pack.varint import Reader, varint
 
 LONGEST = 56  # bits of a code word; a 64-bit window holds so many at any bit of a byte
 WIDEST = 32  # bits of a length in a table of lengths that is not deflated
-LOOK = 16  # bits that the decoder looks up at once
+LOOK = 16  # bits that the decoder looks up at once, at most
 FAST = 2**20  # symbols; longer streams are worth the second that numba takes to be imported
 BLOCK = 2**22  # bits that are read or written at a time; a multiple of 8
 
@@ -177,29 +177,32 @@ def _is_fast(count: int, lengths: Lengths) -> bool:
 
 
 class _Decoder:
-    """Reads every code word that ends within the next 16 bits at one look into a table.
+    """Reads every code word that ends within the next bits, 16 in a long stream, at one look into a table.
 
     What a look finds and how far it goes is found for all bits of a block at once; only the chain of looks is followed
-    one by one. Longer code words are rare (less than one in 2^16 at the time of coding) and read by a search.
+    one by one. Longer code words are rare (less than one in 2^16 at the time of coding) and read by a search. A stream of fewer
+    than 2^16 bits has looks of as many bits as count its own: a table of more entries takes longer to make than it saves.
     """
 
     def __init__(self, lengths: Lengths, data: bytes) -> None:
         self._lengths, self._data = lengths, np.frombuffer(data + bytes(16), dtype=np.uint8)
         self._bits = 8 * len(data)
+        self._look = min(LOOK, self._bits.bit_length())
         self._order, self._words = _canonical(lengths)
         self._tabulate()
 
     def _tabulate(self) -> None:
-        looks = np.arange(1 << LOOK, dtype=np.uint32)
-        first = self._order[self._at_or_before(looks.astype(np.uint64) << np.uint64(LONGEST - LOOK))]
+        size = 1 << self._look
+        looks = np.arange(size, dtype=np.uint32)
+        first = self._order[self._at_or_before(looks.astype(np.uint64) << np.uint64(LONGEST - self._look))]
         length = self._lengths[first].astype(np.int64)
-        self._advance, self._found = np.zeros(1 << LOOK, dtype=np.uint8), np.zeros(1 << LOOK, dtype=np.uint8)
+        self._advance, self._found = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.uint8)
         columns, going = [], looks
         while len(going):
-            shifted = (going << self._advance[going]) & np.uint32((1 << LOOK) - 1)
-            fits = self._advance[going] + length[shifted] <= LOOK
+            shifted = (going << self._advance[going]) & np.uint32(size - 1)
+            fits = self._advance[going] + length[shifted] <= self._look
             going, shifted = going[fits], shifted[fits]
-            column = np.zeros(1 << LOOK, dtype=np.uint32)
+            column = np.zeros(size, dtype=np.uint32)
             column[going] = first[shifted]
             columns.append(column)
             self._advance[going] += length[shifted].astype(np.uint8)
@@ -242,10 +245,12 @@ class _Decoder:
         return symbols[np.arange(symbols.shape[1]) < found[:, None]], 8 * first + bit
 
     def _looks(self, first: int, size: int) -> NDArray[np.uint16]:
-        """The next 16 bits at each bit of these bytes."""
+        """The bits to look up at each bit of these bytes."""
         piece = self._data[first : first + size + 2].astype(np.uint32)
         wide = piece[:-2] << 16 | piece[1:-1] << 8 | piece[2:]
-        return np.stack([(wide >> np.uint32(8 - bit)).astype(np.uint16) for bit in range(8)], axis=1).reshape(-1)
+        looks = np.stack([(wide >> np.uint32(8 - bit)).astype(np.uint16) for bit in range(8)], axis=1).reshape(-1)
+        looks >>= np.uint16(LOOK - self._look)
+        return looks
 
     def _long(self, bit: int) -> tuple[int, int]:
         """Symbol and length of the code word at this bit."""

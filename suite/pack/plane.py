@@ -131,7 +131,8 @@ class Unit:
         return {name: _alone(name, layouts) for name in names}
 
     def _splits(self) -> list[_Split]:
-        splits = [_Split("dense", Uncoded(self.symbols, self.alphabet, self.row, is_plane=self.row > 0))]
+        dense = Uncoded(self.symbols, self.alphabet, self.row, is_plane=self.row > 0)
+        splits = [_Split("dense", dense)]
         is_set = self.symbols != self.null
         if self.alphabet < 2 or 2 * int(np.count_nonzero(is_set)) > len(self.symbols):
             return splits
@@ -139,7 +140,9 @@ class Unit:
         others = self.symbols[at]
         others = others - (others > self.null)
         values = Uncoded(others, self.alphabet - 1)
-        splits.append(_Split("mask", values, Uncoded(is_set.astype(np.uint32), 2, self.row)))
+        is_own_mask = (self.alphabet, self.null) == (2, 0)
+        mask = dense if is_own_mask else Uncoded(is_set.astype(np.uint32), 2, self.row)
+        splits.append(_Split("mask", values, mask))
         width = best_width(at, others)
         entries, real = limited(at, width)
         if not real.all():
@@ -150,7 +153,7 @@ class Unit:
 
 
 def _distinct(layouts: Iterable[Sequence[Uncoded]]) -> list[Uncoded]:
-    """Their streams, each once: "mask" and "gaps" have the same values if no gap is filled up."""
+    """Their streams, each once: two layouts can share one."""
     return list(dict.fromkeys(stream for streams in layouts for stream in streams))
 
 

@@ -39,7 +39,7 @@ def view_of(tensor: Tensor) -> memoryview:
     """The same without a copy, if the tensor is in C order and on the CPU: what changes it changes the view."""
     if not tensor.numel():
         return memoryview(b"")  # an empty tensor may have a stride that `view` refuses
-    flat = tensor.detach().cpu().reshape(-1).contiguous()  # every second number of another tensor is flat, but not contiguous
+    flat = tensor.detach().cpu().reshape(-1).contiguous()  # a column of a matrix is flat, but its numbers lie apart
     return flat.view(torch.uint8).numpy().data
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -65,6 +67,24 @@ def test_words_longer_than_a_look() -> None:
     assert code_lengths(np.array(fibonacci)).max() == 24 > huffman.LOOK
     coded = Huffman().encode(symbols, 25)
     assert (Huffman().decode(coded, 25, len(symbols)) == symbols).all()
+
+
+def test_a_short_stream_needs_a_small_table() -> None:
+    coded = Huffman().encode(np.arange(10, dtype=np.uint32), 10)
+    tracemalloc.start()
+    assert Huffman().decode(coded, 10, 10).tolist() == [*range(10)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**16
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3000), st.integers(1, 1000))
+def test_looks_of_any_width(seed: int, count: int, alphabet: int) -> None:
+    """Words that are longer than a look among them: of rare symbols, in short streams."""
+    rng = np.random.default_rng(seed)
+    symbols = (alphabet * rng.random(count) ** rng.integers(1, 30)).astype(np.uint32)
+    assert (Huffman().decode(Huffman().encode(symbols, alphabet), alphabet, count) == symbols).all()
 
 
 def test_words_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
