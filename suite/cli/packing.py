@@ -186,7 +186,7 @@ def _tell_coders(file: Packed, chosen: str) -> None:
         ],
         "too many symbols, or too large an alphabet, for": [name for name, one in found.items() if not one.able],
         "not compared, as they take long": [name for name, one in found.items() if one.able and one.bits is None],
-        "not tried on every stream; --coder smallest does, however long it takes": [
+        "auto did not try on every stream; --coder smallest does, however long it takes": [
             name for name, one in found.items() if chosen == AUTO and not one.tried
         ],
     }

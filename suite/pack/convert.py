@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -24,7 +25,7 @@ from suite.pack.errors import PackError
 from suite.pack.memory import enough_memory
 from suite.pack.raw import view_of
 from suite.pack.shape import numel
-from suite.pack.streamed import Facts, each_tensor, is_safetensors, write_each
+from suite.pack.streamed import Facts, each_tensor, is_safetensors, metadata_of, write_each
 from suite.pack.streams import AUTO, check_coder
 from suite.pack.writer import Writer
 from suite.printable import printable
@@ -75,7 +76,7 @@ def pack(
             whole, without running code from it; or a state_dict.
         coder: codes all streams that it can. "smallest" is for each stream the one that makes it the shortest, which takes up
             to minutes and a GB for a million symbols; "auto" the same of those that are worth their time on so many symbols.
-        metadata: what the file shall say of itself, such as its network and method.
+        metadata: what the file shall say of itself, such as its network and method, beside what a safetensors file says.
 
     Returns:
         What was written.
@@ -85,11 +86,12 @@ def pack(
     """
     check_coder(coder)
     tensors, name = _named(source)
+    said = {**_said_by(source), **(metadata or {})}
     written: list[Packed] = []
 
     def write(temporary: Path) -> None:
         with TemporaryFile(dir=target.parent) as scratch, temporary.open("wb") as file:
-            _write(tensors, file, scratch, coder, metadata or {})
+            _write(tensors, file, scratch, coder, said)
         written.append(unpacked(temporary.read_bytes()))  # before it takes its place
 
     try:
@@ -241,8 +243,22 @@ def _each(path: Path) -> Named:
     if _existing(path).suffix in STATE_DICT:
         yield from _loaded(_state_dict(path))
         return
-    try:
+    with _as_safetensors(path):
         yield from each_tensor(path)
+
+
+def _said_by(source: Path | Mapping[str, Tensor]) -> Mapping[str, str]:
+    """The metadata of a safetensors file; nothing else has any."""
+    if not isinstance(source, Path) or _existing(source).suffix in STATE_DICT:
+        return {}
+    with _as_safetensors(source):
+        return metadata_of(source)
+
+
+@contextmanager
+def _as_safetensors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except SafetensorError as error:
         endings = ", ".join(f"*{ending}" for ending in sorted(STATE_DICT))
         raise UserError(f"{path} is not safetensors ({error}), and not named as torch saves: {endings}") from None

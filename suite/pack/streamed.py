@@ -63,6 +63,12 @@ def each_tensor(path: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
         yield name, partial(_read, path, name)
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself. Raises `SafetensorError`."""
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 def _read(path: Path, name: str) -> Tensor:
     """The file is opened anew each time: once a tensor is gone, so are the pages of the file that it was read from."""
     with safe_open(path, framework="pt") as file:

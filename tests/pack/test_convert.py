@@ -223,6 +223,16 @@ def test_metadata(slq: Slq, tmp_path: Path) -> None:
     assert (ended.code, "'lenet5' is not of the form KEY=VALUE" in ended.err) == (2, True)
 
 
+def test_metadata_of_safetensors_are_kept(tmp_path: Path) -> None:
+    """Loaders need them: transformers looks for the format."""
+    source, target, back = tmp_path / "w.safetensors", tmp_path / "w.slq", tmp_path / "back.safetensors"
+    save_file({"w": torch.ones(4)}, source, metadata={"format": "pt", "network": "theirs"})
+    pack(source, target, metadata={"network": "ours"})
+    unpack(target, back)
+    with safe_open(back, framework="pt") as file:
+        assert file.metadata() == {"format": "pt", "network": "ours"}
+
+
 @given(st.dictionaries(st.text(max_size=6), st.text(max_size=20), max_size=4))
 @settings(max_examples=50, deadline=None)
 def test_metadata_of_any_text_come_back(metadata: dict[str, str]) -> None:
