@@ -153,6 +153,11 @@ class Trial(Strict):
         """All settings as JSON values."""
         return self.model_dump(mode="json")
 
+    def canonical(self) -> dict[str, Any]:
+        """Those of the settings that decide the outcome, as JSON values: what `id` is the hash of."""
+        without = NOT_IDENTITY if self._retrains() else NOT_IDENTITY | {"retrain"}
+        return {name: value for name, value in self.config().items() if name not in without}
+
     @property
     def title(self) -> str:
         """The method's name in tables."""
@@ -171,9 +176,7 @@ class Trial(Strict):
     @property
     def id(self) -> str:
         """Readable prefix and hash: two trials have the same id exactly if they are the same experiment."""
-        without = NOT_IDENTITY if self._retrains() else NOT_IDENTITY | {"retrain"}
-        canonical = {k: v for k, v in self.config().items() if k not in without}
-        return f"{slug(self.method.label)}-{self.network}-{self.data}-s{self.seed}-{digest(canonical)}"
+        return f"{slug(self.method.label)}-{self.network}-{self.data}-s{self.seed}-{digest(self.canonical())}"
 
     @property
     def start_id(self) -> str:

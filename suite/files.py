@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,26 @@ PROBE = 2**16  # bytes
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write(temporary)` fill a file beside `path`, then make it appear as `path` at once."""
+    """Let `write(temporary)` fill a file beside `path`, then make it appear as `path` at once. Its folder is made if need be."""
+    with _made(path.parent):
+        _write(path, write)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder is there; what had to be made goes again if the body fails."""
+    made = list(itertools.takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for each in made:
+            with suppress(OSError):  # somebody else has put something into it
+                each.rmdir()
+        raise
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _fill(temporary, write)
@@ -64,17 +85,22 @@ def fsync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` atomically; NaN and infinity are refused, since other JSON readers cannot read them."""
+    """Write `value` atomically; NaN and infinity are refused, since other JSON readers cannot read them.
+
+    Raises `FileNotFoundError` without a folder: one that was removed while its owner was at work does not come back.
+    """
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    write_atomic(path, lambda temporary: temporary.write_text(text))
+    _write(path, lambda temporary: temporary.write_text(text))
 
 
 def read_json(path: Path) -> Any:
-    """The value in `path`, or None if there is no such file."""
+    """The value in `path`, or None if there is no such file. Raises `ValueError` if it is no JSON."""
     try:
         return json.loads(_text(path))
     except FileNotFoundError:
         return None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _text(path: Path) -> str:

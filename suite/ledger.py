@@ -33,8 +33,8 @@ BASELINES = "baselines"  # their folder, beside those of the sweeps
 SCHEMA = 1  # of every JSON file in the ledger
 TRIALS = "trials"
 PROVENANCE: dict[str, Any] = {"commit": str | None, "dirty": bool, "versions": dict}  # fact -> its type, if it is there
-FREE = {"runtime", "retrain"}  # settings that may differ between trials of one id
 KEPT_ELSEWHERE = "delete it: the plan and result.json have the settings, too"
+RUN_AGAIN = "delete it, and the trial runs again"  # a damaged result
 TAIL = 2**20  # bytes; longer than any event (a snap that ranks 129 clusters of 58 layers takes 170 kB)
 
 Event = dict[str, Any]
@@ -62,12 +62,16 @@ class Attempt:
 
     def events(self) -> list[Event]:
         """All events so far, oldest first. A line cut short by a crash is left out, and so are damaged ones."""
-        return [event for line in self._lines() if (event := _parse(line)) is not None]
+        return self.read_events()[0]
+
+    def read_events(self) -> tuple[list[Event], int]:
+        """`events`, and how many lines are damaged. The end of the file, which a crash may cut short, is none of them."""
+        *whole, end = map(_parse, self._lines())
+        return [event for event in (*whole, end) if event is not None], whole.count(None)
 
     def damaged_lines(self) -> int:
-        """How many of the events cannot be read. The end of the file, which a crash may cut short, is none of them."""
-        *whole, _ = self._lines()
-        return sum(_parse(line) is None for line in whole)
+        """How many of the events cannot be read, for those who do without the events."""
+        return self.read_events()[1]
 
     def _lines(self) -> list[bytes]:
         """Of the events; the last one lacks its line feed."""
@@ -129,7 +133,7 @@ class Attempt:
 def _parse(line: bytes) -> Event | None:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "event" in event else None
 
@@ -160,17 +164,19 @@ def read_record(file: Path, remedy: str, needed: Sequence[str] = ("schema",)) ->
 
 
 def in_words(error: Exception) -> str:
-    """What is wrong with files of a trial whose contents are whole, but make no sense to whoever reads them."""
+    """What is wrong with files of a trial whose contents are whole, but make no sense to whoever reads them.
+
+    It may be their reader that is wrong: errors keep their names, and nobody is told to remove what may be sound.
+    """
     match error:
         case UserError():
             return str(error)
         case OSError(filename=str() as file):
             return f"{file} cannot be read ({error.strerror}); mend that, and repeat the command"
         case KeyError():
-            flaw = f"what it recorded lacks {error}"
+            return f"what it recorded lacks {error}; restore its files, or remove its folder, and it runs again"
         case _:
-            flaw = f"what it recorded makes no sense ({error})"
-    return f"{flaw}; restore its files, or remove its folder, and it runs again"
+            return f"what it recorded makes no sense ({type(error).__name__}: {error}); restore its files"
 
 
 def _flaw(error: ValueError) -> str:
@@ -211,20 +217,26 @@ class Work:
 
     def config(self) -> dict[str, Any]:
         """The settings, {} while there are none. Raises `UserError` if they are damaged or of a newer version."""
-        return read_record(self.path / "config.json", KEPT_ELSEWHERE) or (self.result() or {}).get("config", {})
+        settings = read_record(self.path / "config.json", KEPT_ELSEWHERE)
+        if settings is None:
+            settings = (self.result() or {}).get("config", {})
+        if not isinstance(settings, dict):
+            raise _damaged(self.path / "result.json", f"config is {json.dumps(settings)[:40]}", RUN_AGAIN)
+        return settings
 
     def result(self) -> dict[str, Any] | None:
         """The result, or None while there is none. Raises `UserError` if it is damaged or of a newer version."""
-        return read_record(self.path / "result.json", "delete it, and the trial runs again")
+        return read_record(self.path / "result.json", RUN_AGAIN)
 
     def check(self, planned: Mapping[str, Any] | None = None) -> None:
-        """Raise `UserError` for the first of its small files that is damaged, or if it has other settings than `planned`.
+        """Raise `UserError` for the first of its small files that is damaged, or if it has other settings than `planned`:
+        those that its id is the hash of.
 
         The result and the events are for those to judge who read them.
         """
         config = self.config()
         for name, value in (planned or {}).items() if config else ():
-            if name not in FREE and config.get(name) != value:
+            if config.get(name) != value:
                 flaw = f"its {name} is {config.get(name)!r}, planned is {value!r}"
                 raise _damaged(self.path / "config.json", flaw, KEPT_ELSEWHERE)
         self.forgiven()
@@ -250,11 +262,15 @@ class Work:
         last = claim.last_attempt(folder)
         return Attempt(folder / str(last)) if last else None
 
+    def has_result(self) -> bool:
+        """Whether it is done, which never changes; the cheapest look of all."""
+        return (self.path / "result.json").exists()
+
     def state(self) -> State:
         attempt = self.newest_attempt()
         live = attempt is not None and attempt.is_live()
         # after the look at the claim, since a claim is released only when the result is there
-        if (self.path / "result.json").exists():
+        if self.has_result():
             return State.DONE
         if attempt is None:
             return State.NEW
@@ -312,7 +328,7 @@ class Work:
         held = claim.try_claim(self.path / "attempts")
         if held is None:
             return None
-        if (self.path / "result.json").exists():  # somebody finished between our look and our claim
+        if self.has_result():  # somebody finished between our look and our claim
             shutil.rmtree(held.attempt, ignore_errors=True)  # another late claim may take the emptied folder's place
             return None
         if not (self.path / "config.json").exists():
@@ -341,8 +357,9 @@ class OpenAttempt:
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def check(self) -> None:
-        """Raise `claim.SupersededError` if somebody else has taken the work over."""
+        """Raise `claim.SupersededError` if somebody else has taken the work over, `FileNotFoundError` if it was removed."""
         self._claim.check()
+        self.path.stat()
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result: from here on the work is done."""

@@ -25,7 +25,7 @@ REFRESH = 1.0  # seconds
 SPARING = 10.0  # times as long as the last look took is waited at least
 PLAIN_REFRESH = 15.0  # seconds between lines where there is no terminal
 ROWS = 16  # of running trials on a terminal, and of submissions
-EXAMPLES = 5  # failed and lost trials that are named
+EXAMPLES = 5  # failed, lost and unreadable trials that are named
 
 
 def show(watch: Watch, console: Console, *, follow: bool) -> None:
@@ -87,6 +87,7 @@ _STYLES = {
     Place.LOST: "yellow",
     Place.UNKNOWN: "magenta",
     Place.NEW: "dim",
+    Place.UNREADABLE: "red",
 }
 
 
@@ -106,6 +107,7 @@ def _details(snapshot: Snapshot, rows: int | None) -> Iterator[RenderableType]:
         yield Text()
     yield from _examples(snapshot, Place.FAILED)
     yield from _examples(snapshot, Place.LOST)
+    yield from _examples(snapshot, Place.UNREADABLE)
     if on_cluster and snapshot.is_over() and snapshot.left:
         yield Text(f"no job is left, {snapshot.left} not done; slq submit goes on with them", style="bold")
 
@@ -183,7 +185,10 @@ def _lost(group: Group) -> str:
 def _examples(snapshot: Snapshot, place: Place) -> Iterator[Text]:
     there = [each for each in snapshot.stopped if each.place is place]
     for each in there[:EXAMPLES]:
-        yield Text(f"{place}: {each.label} ({each.id})\n  {each.why}", style=_STYLES[place])
+        name = (
+            f"{each.label}: " if place is Place.UNREADABLE else f"{each.label} ({each.id})\n  "
+        )  # paths of files have ids
+        yield Text(f"{place}: {name}{each.why}", style=_STYLES[place])
     if len(there) > EXAMPLES:
         yield Text(f"and {len(there) - EXAMPLES} more {place}", style=_STYLES[place])
 

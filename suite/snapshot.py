@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from suite import pace
+from suite.config import Trial
 from suite.launch import whereabouts
 from suite.launch.polling import Lookout
 from suite.launch.queue import Job
@@ -44,7 +45,7 @@ class Snapshot:
     total: int
     counts: dict[Place, int]
     running: list[Activity]
-    stopped: list[Stopped]  # failed and lost ones
+    stopped: list[Stopped]  # failed, lost and unreadable ones
     seconds_left: float | None = None
     reasons: dict[Place, Counter[str]] = field(
         default_factory=dict
@@ -57,11 +58,11 @@ class Snapshot:
 
     @property
     def left(self) -> int:
-        """How many are neither done nor failed."""
-        return self.total - self.finished - self.counts.get(Place.FAILED, 0)
+        """How many are neither done nor left alone."""
+        return self.total - self.finished - _left_alone(self.counts)
 
     def is_over(self) -> bool:
-        """Whether nothing will change by itself: all is done or failed, or no job is left that would go on."""
+        """Whether nothing will change by itself: all is done or left alone, or no job is left that would go on."""
         if self.finished == self.total or not self.submitted.groups:
             return self.left == 0
         expected = (Place.RUNNING, Place.QUEUED, Place.INTERRUPTED, Place.UNKNOWN)
@@ -78,10 +79,13 @@ class Watch:
     ledger: Ledger
     lookout: Lookout | None = None  # what Slurm says is part of the view
     began: float = field(default_factory=time.time)
-    _done: dict[str, float] = field(default_factory=dict)  # id -> when it was first seen done
+    _done: dict[str, float] = field(
+        default_factory=dict
+    )  # id -> when it was first seen done, with files that can be read
 
     def __post_init__(self) -> None:
-        done = (t.id for t in self.sweep.trials if self.ledger.trial(t.id).state() is State.DONE)
+        works = ((self.ledger.trial(trial.id), trial.canonical()) for trial in self.sweep.trials)
+        done = (work.id for work, planned in works if work.has_result() and not work.problem(planned))
         self._done = dict.fromkeys(done, self.began)
 
     def look(self) -> Snapshot:
@@ -91,11 +95,11 @@ class Watch:
         running, stopped = [], []
         for trial in self.sweep.trials:
             work = self.ledger.trial(trial.id)
-            found = self._where(work, submitted)
+            found = self._where(work, trial, submitted)
             counts[found.place] += 1
             if found.place is Place.RUNNING:
                 running.append(_activity(self.ledger, work, trial.label, trial.start_ids, found.job))
-            elif found.place is Place.FAILED or (found.place is Place.LOST and found.why):
+            elif found.place in (Place.FAILED, Place.UNREADABLE) or (found.place is Place.LOST and found.why):
                 stopped.append(Stopped(trial.label, trial.id, found.place, found.why))
             elif found.why:
                 reasons.setdefault(found.place, Counter())[found.why] += 1
@@ -103,8 +107,12 @@ class Watch:
         total = len(self.sweep.trials)
         return Snapshot(total, ordered, running, stopped, self._seconds_left(ordered), reasons, submitted)
 
-    def _where(self, work: Work, submitted: Submitted) -> Where:
+    def _where(self, work: Work, trial: Trial, submitted: Submitted) -> Where:
+        """A trial that is done, and was whole once, is not looked at again; nor are files that are being written."""
         state = State.DONE if work.id in self._done else work.state()
+        looked_at = state is State.RUNNING or work.id in self._done
+        if not looked_at and (problem := work.problem(trial.canonical())):
+            return Where(Place.UNREADABLE, problem)
         if state is State.DONE:
             self._done.setdefault(work.id, time.time())
         return whereabouts.where(work, state, submitted)
@@ -112,10 +120,14 @@ class Watch:
     def _seconds_left(self, counts: dict[Place, int]) -> float | None:
         """From the pace of the trials that finished while we watched."""
         seen = [when for when in self._done.values() if when > self.began]
-        left = len(self.sweep.trials) - counts.get(Place.DONE, 0) - counts.get(Place.FAILED, 0)
+        left = len(self.sweep.trials) - counts.get(Place.DONE, 0) - _left_alone(counts)
         if not seen or not left:
             return None
         return left * (max(seen) - self.began) / len(seen)
+
+
+def _left_alone(counts: Mapping[Place, int]) -> int:
+    return counts.get(Place.FAILED, 0) + counts.get(Place.UNREADABLE, 0)
 
 
 def _activity(ledger: Ledger, work: Work, label: str, starts: Sequence[str], job: Job | None) -> Activity:

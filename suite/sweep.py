@@ -54,10 +54,10 @@ def load_sweep(path: Path) -> Sweep:
 
 
 def _description(path: Path, top: Block) -> str:
-    value = top.get("description") or ""
-    if not isinstance(value, str):
+    value = top.get("description")
+    if not isinstance(value, str | None):
         raise UserError(f"{path}:{top.lines['description']}: description must be a text: {KEYS['description']}")
-    return value.strip()
+    return (value or "").strip()
 
 
 def _settings(path: Path, top: Block) -> Iterator[Block]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,10 +15,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from suite import cli
+from suite.cli.app import check_file
 from suite.data import DATASETS, open_data
+from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.pack.convert import pack_tensors
 from suite.sweep import load_sweep, sweep_schema
+from suite.track import store
+from suite.track.store import check_uri
 from suite.trial import run_trial
 from tests.conftest import Slq
 
@@ -134,9 +139,11 @@ def test_a_root_that_is_a_file_is_refused(slq: Slq, tmp_path: Path, command: str
         (f"{SWEEP}exclude: [{{seed: 2020-13-45}}]\n", ":3: month must be in 1..12"),
         ("\0", ": not a YAML file: "),
         (f"description: [1]\n{SWEEP}", ":1: description must be a text: what the sweep shows"),
+        (f"description: 0\n{SWEEP}", ":1: description must be a text: what the sweep shows"),
+        (f"description: []\n{SWEEP}", ":1: description must be a text: what the sweep shows"),
         ("grid: []\n", ": the sweep has no trial; give a grid or trials"),
     ],
-    ids=["tab", "empty", "date", "null byte", "description", "no trial"],
+    ids=["tab", "empty", "date", "null byte", "description", "description 0", "description list", "no trial"],
 )
 def test_a_sweep_file_with_a_mistake_is_told_with_its_line(slq: Slq, tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "x.yaml"
@@ -401,6 +408,42 @@ def test_an_address_without_a_file(slq: Slq, small: tuple[Path, Path]) -> None:
     )
 
 
+@pytest.mark.parametrize("uri", ["postgres://h/x", "HTPS://h", "sqllite:///x", "://x", "a b://x"])
+def test_addresses_with_a_scheme_that_is_mistyped_or_none(uri: str) -> None:
+    with pytest.raises(UserError, match="; allowed: sqlite, http, https,"):
+        check_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "known_as"),
+    [
+        ("HTTP://Host/X", "http://Host/X"),
+        ("SQLite:///A.db", "sqlite:///A.db"),
+        ("PostgreSQL+psycopg2://u:P@h/x", "postgresql+psycopg2://u:P@h/x"),
+        ("file-plugin://x", "file-plugin://x"),  # of MLflow's own tests
+        ("azureml://x", "azureml://x"),
+        ("databricks", "databricks"),
+        ("results/mlruns", "results/mlruns"),
+    ],
+)
+def test_schemes_have_no_case_and_mlflow_judges_those_of_others(uri: str, known_as: str) -> None:
+    assert check_uri(uri) == known_as
+
+
+def test_a_scheme_of_a_plugin_may_be_like_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="did you mean 'databricks'"):
+        check_uri("databrick://x")
+    monkeypatch.setattr(store, "entry_points", lambda group: SimpleNamespace(names={"databrick"}))
+    assert check_uri("databrick://x") == "databrick://x"
+
+
+@pytest.mark.slow
+def test_what_mlflow_says_of_a_scheme_is_one_line(slq: Slq, small: tuple[Path, Path]) -> None:
+    ended = slq("sync", small[0], "--root", small[1], "--tracking-uri", "azureml://x")
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended
+    assert ended.err.startswith("error: MLflow at azureml://x: ")
+
+
 @pytest.mark.parametrize("command", ["sync", "run"])
 def test_an_address_that_mlflow_does_not_know(slq: Slq, tmp_path: Path, command: str) -> None:
     file = tmp_path / "short.yaml"
@@ -417,3 +460,35 @@ def test_sync_without_mlflow(slq: Slq, small: tuple[Path, Path]) -> None:
     ended = slq("sync", small[0], "--root", small[1], "--tracking-uri", "http://127.0.0.1:1")
     assert ended.code == 2
     assert "sync again later" in ended.err
+
+
+def test_a_command_that_fails_leaves_no_folder(slq: Slq, tmp_path: Path) -> None:
+    (tmp_path / "no.safetensors").write_text("nothing of the kind")
+    ended = slq("pack", tmp_path / "no.safetensors", tmp_path / "nn" / "deep" / "x.slq")
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended
+    assert not (tmp_path / "nn").exists()
+
+
+def test_commands_make_the_folders_of_what_they_write(slq: Slq, tmp_path: Path) -> None:
+    save_file({"w": torch.zeros(4)}, tmp_path / "w.safetensors")
+    target = tmp_path / "nn" / "deep" / "w.slq"
+    assert slq("pack", tmp_path / "w.safetensors", target).code == 0
+    assert slq("unpack", target, tmp_path / "out" / "w.safetensors").code == 0
+    assert (tmp_path / "out" / "w.safetensors").is_file()
+
+
+def test_a_file_to_write_must_be_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    for target, words in (
+        (tmp_path, "is a folder; name a file in it"),
+        (tmp_path / "file" / "x", "/file is a file; name a folder"),
+        (Path("file/a/x"), "file is a file; name a folder"),
+    ):
+        with pytest.raises(UserError, match=words):
+            check_file(target)
+    assert check_file(Path("a/b/x")) == Path("a/b/x")
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UserError, match=f"a/b/x cannot be written: {tmp_path} is not yours to write to"):
+        check_file(Path("a/b/x"))
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]

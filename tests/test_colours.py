@@ -17,6 +17,7 @@ from suite.report.figures.breakdown import PARTS
 from suite.report.figures.style import LOOKS, UNKNOWN
 from suite.report.figures.variants import FILLS, SIZES, _mark, marks, variants
 from suite.report.web.plot import SIGNS, SYMBOLS
+from suite.report.web.variants import DASHES, dashes, symbols
 
 Vector = NDArray[np.float64]
 
@@ -94,6 +95,17 @@ def test_widths_of_one_variant_share_its_mark_and_variants_do_not() -> None:
     looks = marks(rows)
     assert looks["SLQ, loss"] != looks["SLQ, random"]
     assert looks["MLQ"].fill == looks["SLQ, loss"].fill == "full"
+
+
+def test_the_page_tells_variants_apart_by_marks_and_configurations_by_dashes() -> None:
+    names = [("mlq", "MLQ"), ("mlq", "MLQ, no compensation"), ("mlq", "MLQ"), ("slq", "SLQ, loss")]
+    rows: Any = [
+        SimpleNamespace(method=method, label=label, trials={f"{place}": "done"})
+        for place, (method, label) in enumerate(names)
+    ]
+    assert symbols(rows) == {"MLQ": "diamond", "MLQ, no compensation": "diamond-open", "SLQ, loss": "square"}
+    first, second, third, *_ = DASHES
+    assert dashes(rows) == {"#row-0": first, "#row-2": second, "#row-1": third, "#row-3": first}
 
 
 def test_the_page_has_every_marker() -> None:

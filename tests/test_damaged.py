@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from typing import Any
 import pytest
 
 import suite
+from suite import claim
 from suite.errors import UserError
-from suite.ledger import SCHEMA, Ledger, Work
+from suite.launch.plan import is_missing, is_over, standing
+from suite.launch.worker import _each_once
+from suite.ledger import SCHEMA, Ledger, OpenAttempt, Work, in_words
+from suite.snapshot import Watch
 from suite.sweep import Sweep, load_sweep
 from tests.conftest import Slq
 from tests.test_load import SWEEP, attempt, stage_one, stage_two
@@ -52,6 +57,7 @@ ANY_FILE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "cut": (write('{"schema": 1, "trial": "k'), ["is damaged (Unterminated string", DELETE]),
     "list": (write("[1]"), ["[1] in place of a mapping", DELETE]),
     "number": (write("3"), ["3 in place of a mapping", DELETE]),
+    "deep": (write("[" * 100_000), ["it is nested too deeply", DELETE]),
     "null": (write("null"), ["null in place of a mapping", DELETE]),
     "no UTF-8": (write(b'{"a": "\xff"}'), ["it is no text in UTF-8", DELETE]),
     "folder": (into_folder, ["it is a folder", DELETE]),
@@ -99,6 +105,12 @@ def ledger(sweep: Sweep, tmp_path: Path) -> Ledger:
     return ledger
 
 
+def attempt_at(work: Work, config: dict[str, Any]) -> OpenAttempt:
+    begun = work.try_claim(config)
+    assert begun is not None
+    return begun
+
+
 @pytest.fixture
 def bad(ledger: Ledger, sweep: Sweep) -> Work:
     return ledger.trial(sweep.trials[0].id)
@@ -117,7 +129,8 @@ def test_every_reader_tells_it_in_a_line_and_shows_the_rest(
 ) -> None:
     damage(bad.path / name)
     status = slq("status", file, "--root", ledger.root)
-    assert (status.code, "3 of 6 trials done" in status.out) == (0, True), status
+    assert (status.code, "2 of 6 trials done, 3 new, 1 unreadable" in status.out) == (0, True), status
+    assert "6 trials (3 new, 2 done, 1 unreadable)" in slq("plan", file, "--root", ledger.root).out
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         frame = suite.load(file, ledger.root)
@@ -131,7 +144,9 @@ def test_every_reader_tells_it_in_a_line_and_shows_the_rest(
 
 
 @pytest.mark.parametrize(
-    "line", [b"x\n", b"[]\n", b'{"t": 1}\n', b"\xff\n"], ids=["no JSON", "list", "no kind", "no UTF-8"]
+    "line",
+    [b"x\n", b"[]\n", b'{"t": 1}\n', b"\xff\n", b"[" * 100_000 + b"\n"],
+    ids=["no JSON", "list", "no kind", "no UTF-8", "deep"],
 )
 def test_damaged_lines_among_the_events_are_counted(
     slq: Slq, file: Path, ledger: Ledger, bad: Work, line: bytes
@@ -140,7 +155,7 @@ def test_damaged_lines_among_the_events_are_counted(
     whole = suite.load_steps(file, ledger.root)
     first, rest = events.read_bytes().split(b"\n", 1)
     events.write_bytes(first + b"\n" + 2 * line + rest)
-    with pytest.warns(UserWarning, match=f"{bad.id} is shown without 2 damaged lines of attempts/1/events.jsonl; re"):
+    with pytest.warns(UserWarning, match=f"{bad.id} is shown without 2 damaged lines of attempts/1/events.jsonl"):
         steps = suite.load_steps(file, ledger.root)
     assert steps.equals(whole)
     events.write_bytes(first + b"\n" + rest + b'{"t": 5, "event": "tra')  # as a killed process leaves it
@@ -166,10 +181,108 @@ def test_a_config_that_was_deleted_is_taken_from_the_result(ledger: Ledger, swee
 
 
 def test_what_may_differ_between_attempts_is_no_damage(bad: Work, sweep: Sweep) -> None:
-    edit(runtime={"log_steps": 99})(bad.path / CONFIG)
-    bad.check(sweep.trials[0].config())
+    edit(runtime={"log_steps": 99}, retrain={"epochs": 999})(bad.path / CONFIG)  # k-means trains nothing
+    bad.check(sweep.trials[0].canonical())
     with pytest.raises(UserError, match="its seed is 0, planned is 7"):
-        bad.check({**sweep.trials[0].config(), "seed": 7})
+        bad.check({**sweep.trials[0].canonical(), "seed": 7})
+
+
+def test_settings_of_the_retraining_are_those_planned_where_there_is_one(ledger: Ledger, sweep: Sweep) -> None:
+    trial = sweep.trials[2]
+    work = ledger.trial(trial.id)
+    edit(runtime={"log_steps": 99})(work.path / CONFIG)
+    assert standing(work, trial.canonical()) == "done"
+    edit(retrain={**trial.config()["retrain"], "epochs": 999})(work.path / CONFIG)
+    assert standing(work, trial.canonical()) == "unreadable"
+
+
+def test_what_cannot_change_the_outcome_may_be_edited_without_a_warning(file: Path, ledger: Ledger) -> None:
+    file.write_text(SWEEP.replace("{network", "{runtime: {log_steps: 7}, network"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert suite.load(file, ledger.root)["state"].tolist() == ["done"] * 3 + ["new"] * 3
+
+
+@pytest.mark.parametrize("settings", [[1], None, "x"])
+def test_a_result_without_settings_is_no_substitute_for_a_config(
+    slq: Slq, file: Path, ledger: Ledger, bad: Work, settings: Any
+) -> None:
+    (bad.path / CONFIG).unlink()
+    (bad.path / RESULT).write_text(json.dumps({"schema": SCHEMA, "config": settings}))
+    for command in ("plan", "status"):
+        ended = slq(command, file, "--root", ledger.root)
+        words = f"result.json is damaged (config is {json.dumps(settings)}); delete it, and the trial runs again"
+        assert (ended.code, words in ended.out) == (0, True), ended
+
+
+@every_damage
+def test_what_is_damaged_is_left_alone_by_all_and_waited_for_by_none(
+    sweep: Sweep, ledger: Ledger, bad: Work, name: str, damage: Callable[[Path], object], words: list[str]
+) -> None:
+    damage(bad.path / name)
+    if name != RESULT:
+        (bad.path / RESULT).unlink()
+    only = Sweep(sweep.name, "", sweep.trials[:3])
+    assert standing(bad, only.trials[0].canonical()) == "unreadable"
+    assert not is_missing(bad, only.trials[0].canonical())
+    assert list(_each_once(only.trials, ledger)) == []
+    assert is_over(only, ledger)
+    snapshot = Watch(only, ledger).look()
+    assert (snapshot.finished, snapshot.left, snapshot.is_over()) == (2, 0, True)
+
+
+def test_a_running_trial_is_judged_when_it_has_ended(sweep: Sweep, ledger: Ledger) -> None:
+    trial = sweep.trials[3]
+    work = ledger.trial(trial.id)
+    attempt_at(work, trial.config())
+    (work.path / CONFIG).write_text("")
+    assert standing(work, trial.canonical()) == "running"
+    assert Watch(sweep, ledger).look().counts == {"done": 3, "running": 1, "new": 2}
+    claim.release(work.path / "attempts" / "1")
+    assert standing(work, trial.canonical()) == "unreadable"
+
+
+def test_a_look_reads_each_trial_once_and_those_that_are_done_never_again(
+    sweep: Sweep, ledger: Ledger, bad: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = ledger.trial(sweep.trials[3].id)
+    attempt_at(lost, sweep.trials[3].config())
+    claim.release(lost.path / "attempts" / "1")
+    read: Counter[str] = Counter()
+    check = Work.check
+
+    def counted(work: Work, planned: Any = None) -> None:
+        read[work.id] += 1
+        check(work, planned)
+
+    monkeypatch.setattr(Work, "check", counted)
+    watch = Watch(sweep, ledger)
+    assert watch.look().counts == {"done": 3, "lost": 1, "new": 2}
+    assert set(read.values()) == {1}
+    (bad.path / RESULT).write_text("")
+    assert watch.look().finished == 3
+    assert [read[trial.id] for trial in sweep.trials] == [1, 1, 1, 2, 2, 2]
+    assert Watch(sweep, ledger).look().finished == 2
+
+
+def test_what_makes_no_sense_may_be_the_readers_fault_and_is_not_to_be_removed() -> None:
+    told = [in_words(error) for error in (AttributeError("'int' has no 'get'"), TypeError("x"), IndexError("y"))]
+    assert told[0] == "what it recorded makes no sense (AttributeError: 'int' has no 'get'); restore its files"
+    assert not any("remove" in text for text in told)
+    assert in_words(KeyError("t")).startswith("what it recorded lacks 't'; restore its files, or remove its folder")
+
+
+def test_events_and_their_damaged_lines_take_one_reading(bad: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    (attempt,) = bad.attempts()
+    events = attempt.events()
+    file = attempt.path / "events.jsonl"
+    file.write_bytes(b"x\n" + file.read_bytes() + b'{"t": 5, "event": "tra')
+    parsed = []
+    monkeypatch.setattr(
+        suite.ledger, "_parse", lambda line, parse=suite.ledger._parse: parsed.append(line) or parse(line)
+    )
+    assert attempt.read_events() == (events, 1)
+    assert len(parsed) == len(events) + 2
 
 
 def test_figures_and_report_tell_of_damaged_lines_once(slq: Slq, file: Path, sweep: Sweep, ledger: Ledger) -> None:
@@ -180,6 +293,6 @@ def test_figures_and_report_tell_of_damaged_lines_once(slq: Slq, file: Path, swe
     for command in ("figures", "report"):
         ended = slq(command, file, "--root", ledger.root)
         assert ended.code == 0
-        assert ended.out.count(f"{cut_off.id} is shown without 1 damaged lines of attempts/1/events.jsonl") == 1
+        assert ended.out.count(f"{cut_off.id} is shown without 1 damaged line of attempts/1/events.jsonl") == 1
     page = (ledger.root / "reports" / "small.html").read_text()
-    assert page.count("1 damaged lines of events.jsonl are left out") == 1
+    assert page.count("1 damaged line of events.jsonl left out") == 1

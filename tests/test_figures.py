@@ -143,6 +143,12 @@ def test_a_method_has_its_colour_and_marker_in_the_plot(complete: Drawings) -> N
     assert looks == {(LOOKS[name].colour, LOOKS[name].marker) for name in ("slq", "mlq", "mixed")}
 
 
+def test_a_method_has_the_same_colour_and_marker_over_the_steps(complete: Drawings) -> None:
+    lines = [line for axes in drawn(complete, "course").figure.axes for line in axes.lines]
+    looks = {(line.get_color(), line.get_marker()) for line in lines if line.get_marker() not in ("None", "")}
+    assert looks == {(LOOKS[name].colour, LOOKS[name].marker) for name in ("slq", "mlq")}  # re-trained
+
+
 @pytest.mark.slow
 def test_a_method_without_a_look_is_drawn_all_the_same(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(LOOKS, "mixed")
@@ -203,6 +209,19 @@ def test_the_trial_of_median_accuracy_is_shown(copied: Path) -> None:
         file = trial_of(copied, f"slq-2b-loss-lenet5-digits-s{seed}") / "result.json"
         change(file, lambda result, top1=top1: result["quantized"].update(top1=top1))  # type: ignore[misc]
     assert "SLQ, 2\u00a0bits\nn = 3, seed 2" in texts(drawn(drawings(copied), "course").figure)
+
+
+def test_error_bars_end_where_the_accuracy_is_100_percent(copied: Path, complete: Drawings) -> None:
+    assert "Bars end" not in drawn(complete, "tradeoff").caption
+    for seed, top1 in {0: 0.4, 1: 1.0, 2: 1.0}.items():  # 80 ± 34.6
+        file = trial_of(copied, f"slq-2b-loss-lenet5-digits-s{seed}") / "result.json"
+        change(file, lambda r, top1=top1: (r["quantized"].update(top1=top1), r["baseline"].update(top1=0.95)))  # type: ignore[misc]
+    figure = drawn(drawings(copied), "tradeoff")
+    assert "n = 1 to 3 trials per configuration. Bars end where the accuracy is 100 %." in figure.caption
+    axes = figure.figure.axes[0]
+    ends = [y for bars in axes.collections for path in bars.get_paths() for _, y in path.vertices]
+    assert (min(ends), max(ends)) == (pytest.approx(-15 - 20 * 3**0.5), pytest.approx(5))
+    assert axes.get_ylim()[1] == pytest.approx(1.3 * 5)
 
 
 # Frozen weights
@@ -330,7 +349,7 @@ def test_a_damaged_network_is_left_out_of_the_histograms_only(copied: Path) -> N
     model.write_bytes(model.read_bytes()[:100])
     found = drawings(copied)
     (warning,) = drawn(found, "histograms").warnings
-    assert warning.startswith("MLQ, 2\u00a0bits is left out: PackError")
+    assert warning.startswith(f"MLQ, 2\u00a0bits is left out: {model} cannot be read: ")
     assert not any("MLQ" in text for text in texts(drawn(found, "histograms").figure))
     assert any("MLQ" in text for text in texts(drawn(found, "course").figure))
 
@@ -360,6 +379,17 @@ def test_shares_are_of_the_weights_that_are_left() -> None:
     assert found.heights.sum() == pytest.approx(100)
     assert found.heights[[0, -1]].tolist() == [25.0, 25.0]
     assert len(weights_of("fc1", np.zeros(3), np.zeros(3)).edges) == 0
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
+def test_weights_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch, place: int, wrong: float) -> None:
+    monkeypatch.setattr(histograms, "BLOCK", 1)
+    weights, damaged = np.ones(3), np.ones(3)
+    damaged[place] = wrong
+    for pair in ((weights, damaged), (damaged, weights)):
+        with pytest.raises(ValueError, match="not all weights of fc1 are finite numbers"):
+            weights_of("fc1", *pair)
 
 
 @given(st.data(), st.integers(1, 7))

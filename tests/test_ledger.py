@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -331,6 +332,36 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_atomic(path, half)
     assert read_json(path) == {"n": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_write_makes_the_folder_and_one_that_fails_leaves_none(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "x.txt"
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, fail)
+    assert not list(tmp_path.iterdir())
+    path.parents[1].mkdir()
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, fail)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a"], "it was there before"
+    write_atomic(path, lambda temporary: temporary.write_text("whole"))
+    assert path.read_text() == "whole"
+
+
+def test_a_trial_that_was_removed_while_it_ran_does_not_come_back(tmp_path: Path) -> None:
+    work = Work(tmp_path / "x")
+    attempt = work.try_claim(CONFIG)
+    assert attempt is not None
+    shutil.rmtree(work.path)
+    with pytest.raises(FileNotFoundError):
+        attempt.check()
+    with pytest.raises(FileNotFoundError):
+        claim.release(attempt.path)
+    assert not work.path.exists()
 
 
 @pytest.mark.slow

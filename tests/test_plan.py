@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from suite.cli import main
 from suite.cli.run import _report_failures
 from suite.config import Trial
 from suite.files import read_json, write_json
+from suite.launch import local
 from suite.launch.plan import MAX_FAILURES, MAX_LOSSES, Plan, Standing, forgive, make_plan, write_plan
 from suite.ledger import Ledger, OpenAttempt, State
 from suite.sweep import Sweep, load_sweep
@@ -355,3 +357,25 @@ def test_a_state_is_read_without_the_owner_noticing(ledger: Ledger, make_trial: 
         assert standings(make_plan(sweep_of(trial), ledger)) == ["running"]
         assert listing(ledger.root) == before
         attempt.finish({})
+
+
+def test_waiting_for_another_process_makes_no_plan_until_it_has_ended(
+    ledger: Ledger, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = make_trial(SLQ)
+    elsewhere, plans, naps = begin(ledger, trial), [], []
+
+    def plan(sweep: Sweep, ledger: Ledger) -> Plan:
+        plans.append(make_plan(sweep, ledger))
+        return plans[-1]
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            with elsewhere.running():
+                elsewhere.finish({})
+
+    monkeypatch.setattr(local, "make_plan", plan)
+    monkeypatch.setattr(local, "time", SimpleNamespace(sleep=nap))
+    last, errors = local.run_local(sweep_of(trial), ledger, Path(), local.Workers(1))
+    assert (standings(last), errors, len(naps), len(plans)) == (["done"], {}, 3, 2)

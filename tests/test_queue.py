@@ -398,6 +398,7 @@ def test_an_attempts_own_word_counts_most() -> None:
     assert cause(FAILED, {"outcome": "failed", "error": "ValueError: no"}) == "ValueError: no"
     assert cause(FAILED, {"outcome": "interrupted", "error": "terminated (SIGTERM)"}) == "terminated (SIGTERM)"
     assert cause(Job("1", "x", "TIMEOUT"), {"outcome": "failed", "error": "ValueError: no"}) == "ValueError: no"
+    assert cause(None, {"outcome": "done"}) == "it was done, but its result.json is gone"
     full = {"outcome": "failed", "error": "OSError: [Errno 28] No space left on device: 'x'"}
     assert cause(FAILED, full) == "disk full (OSError: [Errno 28] No space left on device: 'x')"
 

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -34,6 +34,7 @@ from suite.report.reference import Entry, Published, Source
 from suite.report.render import csv, html, latex, markdown
 from suite.report.spread import Interval, Spread
 from suite.report.table import Row
+from suite.report.tex import on_pages, points
 from suite.report.verdict import incomplete, judge
 from suite.report.written import LargerTableError
 
@@ -92,6 +93,9 @@ class Planned:
         prune = None if self.kept is None else {"epochs": 20, "kept": self.kept}
         shared = {"network": self.network, "data": self.data, "baseline": baseline, "prune": prune}
         return {**shared, "seed": self.seed, "method": method, "runtime": {"log_steps": 10 + self.seed}}
+
+    def canonical(self) -> dict[str, Any]:
+        return {name: value for name, value in self.config().items() if name != "runtime"}
 
 
 def seeds(count: int, **settings: Any) -> list[Planned]:
@@ -440,6 +444,21 @@ def test_label_of_pruned_rows_says_how_much_is_kept_and_no_more() -> None:
     ]
 
 
+def test_label_of_pruned_rows_names_the_layers_where_only_they_differ() -> None:
+    rows = [
+        {"prune.kept.conv1": 0.5},
+        {"prune.kept.conv2": 0.5},
+        {"prune.kept.conv1": 0.2, "prune.kept.fc1": 0.1},
+        {"prune.kept": 0.5},
+    ]
+    assert row_labels(["K"] * 4, rows) == [
+        "K, 50 % kept of conv1",
+        "K, 50 % kept of conv2",
+        "K, 20/10 % kept",
+        "K, 50 % kept",
+    ]
+
+
 def test_label_does_not_say_which_options_are_not_used() -> None:
     used = [{"rate": 1.5}, {"rate": 2.0}, {"step": 0.1}]
     rows = [{"method.rate": None, "method.step": None} | {f"method.{k}": v for k, v in row.items()} for row in used]
@@ -454,7 +473,10 @@ SETTINGS = {
     "retrain.epochs": st.sampled_from([1.0, 2.0]),
     "retrain.learning_rate": st.sampled_from([0.01, 0.001]),
 }
-PRUNING = st.sampled_from([{"prune": None}, {"prune.kept": 0.1}, {"prune.kept.a": 0.1, "prune.kept.b": 0.2}])
+PRUNING = st.sampled_from([
+    {"prune": None}, {"prune.kept": 0.1}, {"prune.kept.a": 0.1, "prune.kept.b": 0.2}, {"prune.kept.a": 0.1, "prune.kept.c": 0.2},
+    {"prune.kept.b": 0.1},
+])  # fmt: skip
 
 
 @given(st.lists(st.tuples(st.fixed_dictionaries(SETTINGS), PRUNING), min_size=1, max_size=8))
@@ -1142,6 +1164,16 @@ def test_latex_compiles_with_booktabs_alone_and_fits(ledger: Ledger, references:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert re.findall(r"Overfull .*|Float too large.*", done.stdout) == []
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=60))
+@example([1] * 43 + [50])
+def test_parts_of_a_long_table_fit_a_page_unless_a_row_does_not(heights: list[int]) -> None:
+    frame = pd.DataFrame({"Method": ["word " * lines for lines in heights]})
+    parts = on_pages(frame, {"Method": points("word")})
+    assert [text for part in parts for text in part["Method"]] == list(frame["Method"])
+    for lines in ([text.count("word") for text in part["Method"]] for part in parts):
+        assert sum(lines) <= 50 or len(lines) == 1
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,21 @@ from suite.config import Trial
 from suite.ledger import Ledger
 from suite.report import load_references
 from suite.report.figures.breakdown import PARTS
+from suite.report.figures.scene import Content, full_name
 from suite.report.figures.style import LOOKS, UNKNOWN
+from suite.report.frame import tidy
 from suite.report.page import TEMPLATES
+from suite.report.paths import Shorten
+from suite.report.spread import Spread
+from suite.report.table import build_tables
 from suite.report.titles import METHODS
+from suite.report.web.breakdown import breakdown
+from suite.report.web.curves import Course, _below, _range
+from suite.report.web.failures import failures
 from suite.report.web.plot import SIGNS
 from suite.report.web.report import report
+from suite.report.web.told import tell
+from suite.report.web.tradeoff import tradeoffs
 from suite.sweep import Sweep, load_sweep
 from tests.conftest import Slq
 from tests.test_report import SIZE
@@ -324,8 +335,34 @@ def test_both_forms_of_a_figure_say_what_is_left_out(
     shutil.copytree(full_ledger.root, ledger.root)
     ledger.trial(of(sweep, "kmeans")[1].id).model.write_bytes(b"half")
     page = make(sweep, sweep_file, ledger)
-    assert page.count("k-means, 3\u00a0bits is left out: PackError: ") == 2
+    assert len(re.findall(r"k-means, 3\u00a0bits is left out: \S*/model\.slq cannot be read: ", page)) == 2
     assert len(shown(page)["histograms"]) == 2
+
+
+def test_curves_stand_for_no_drawing_of_another_figure(
+    sweep: Sweep, sweep_file: Path, full_ledger: Ledger, tmp_path: Path
+) -> None:
+    """Why the courses are not drawn is seen on a screen, where there are curves without quantizations."""
+    ledger = Ledger(tmp_path / "runs", sweep.name)
+    shutil.copytree(full_ledger.root, ledger.root)
+    for file in ledger.path.glob("trials/*/attempts/*/events.jsonl"):
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if '"event": "snap"' not in line))
+    page = make(sweep, sweep_file, ledger)
+    assert "curves" in shown(page)
+    told = re.search(
+        r'<figure class="([\w ]*)">\s*<figcaption><b>[^<]*accuracy and loss while[^<]*</b> Not drawn: ', page
+    )
+    assert told is not None
+    assert told[1] == "drawn whole"
+
+
+def test_rows_of_one_name_have_bars_of_their_own(sweep: Sweep, full_ledger: Ledger) -> None:
+    row = build_tables(full_ledger, sweep.trials, load_references()).rows[1]
+    sizes = [1.0] * len(PARTS)
+    (view,) = breakdown("plot", Content("name", "title", [(row, sizes), (row, sizes)])).views
+    assert {tuple(trace["y"]) for trace in view.traces if "meta" in trace} == {(0,), (1,)}
+    assert view.layout["yaxis"]["ticktext"] == 2 * [full_name(row)]
 
 
 def test_interactive_figures_show_the_ledgers_numbers(page: str) -> None:
@@ -345,7 +382,8 @@ def test_interactive_figures_show_the_ledgers_numbers(page: str) -> None:
     assert (many["type"], len(many["y"])) == ("bar", 60)  # more values than can be told apart
     assert sum(many["y"]) == pytest.approx(100, abs=0.01)
     bars = [trace for trace in made["breakdown"][0]["data"] if "meta" in trace]
-    sizes = [trace["x"][0] for trace in bars if trace["y"] == ["SLQ, 5\u00a0bits"]]
+    names = made["breakdown"][0]["layout"]["yaxis"]["ticktext"]
+    sizes = [trace["x"][0] for trace in bars if names[trace["y"][0]] == "SLQ, 5\u00a0bits"]
     assert sum(sizes) == pytest.approx(sum(SIZE[part.column] for part in PARTS) / 8000, rel=1e-3)
 
 
@@ -367,6 +405,45 @@ def test_a_curve_is_that_of_the_trial_of_median_accuracy_as_in_the_drawn_figure(
     led = {trace["customdata"][0][0] for trace in curves["data"] if trace["name"].startswith("SLQ, 5")}
     wanted = [each for each in of(sweep, "slq") if each.config()["method"]["bits"] == 5 and each.seed == 1]
     assert led == {f"#trial-{each.id}" for each in wanted}
+
+
+def test_an_axis_of_accuracies_begins_with_what_did_not_collapse(sweep: Sweep, full_ledger: Ledger) -> None:
+    (block,) = build_tables(full_ledger, sweep.trials, load_references()).blocks
+    full, *rows = [row for row in block.rows if row.top1]
+    spreads = [Spread(98.0, 0.5), Spread(97.0, 5.0), Spread(80.6, 28.1)]
+    rows = [replace(row, top1=spread) for row, spread in zip(rows, spreads, strict=True)]
+
+    plot, _ = tradeoffs(1, replace(block, rows=(full, *rows)))
+    (view,) = plot.views
+    assert view.layout["yaxis"]["range"] == [92, 100.3]
+    reaches = [[t["error_y"]["arrayminus"], t["error_y"]["array"]] for t in view.traces if "error_y" in t]
+    assert reaches == [[[0.5, 5], [0.5, 3]], [[28.1], [19.4]]]
+    assert "Bars end where the accuracy is 100 %." in plot.caption
+    assert plot.caption.endswith("until a double click: k-means, 3\u00a0bits (80.60 ± 28.10 %).")
+
+    rows[1] = replace(rows[1], top1=Spread(97.0, 0.5))
+    plot, _ = tradeoffs(1, replace(block, rows=(full, *rows)))
+    assert plot.views[0].layout["yaxis"]["range"] == [92, 98.8], "a bar without its point does not count"
+
+    plot, _ = tradeoffs(1, replace(block, rows=(full, *rows[:2])))
+    assert "range" not in plot.views[0].layout["yaxis"]
+    assert "Bars end" not in plot.caption
+    assert "double click" not in plot.caption
+
+
+def test_curves_begin_where_the_last_accuracies_are_told_apart(sweep: Sweep, full_ledger: Ledger) -> None:
+    rows = build_tables(full_ledger, sweep.trials, load_references()).rows[1:4]
+    accuracies = [[0.97, 0.99, 0.985], [0.267, 0.99, 0.965], [0.5, 0.6]]
+    courses = [
+        (row, Course("id", [], [{"top1": top1} for top1 in each])) for row, each in zip(rows, accuracies, strict=True)
+    ]
+    assert _range(courses) == {"range": [94.5, 99.3]}
+    assert _below(courses).endswith(
+        "a double click: SLQ, 3\u00a0bits (down to 26.70 %); k-means, 3\u00a0bits (down to 50.00 %)."
+    )
+    steady = [(rows[0], Course("id", [], [{"top1": 0.98}, {"top1": 0.985}]))]
+    assert (_range(steady), _below(steady)) == ({}, "")
+    assert (_range([(rows[0], Course("id", [], []))]), _below([(rows[0], Course("id", [], []))])) == ({}, "")
 
 
 def test_a_damaged_record_of_where_a_result_is_from_is_named(
@@ -395,6 +472,7 @@ BROKEN = {
     "a loss is no number": ("trials/*/attempts/1/events.jsonl", '"loss": 0.2', '"loss": NaN'),
     "a score is no number": ("trials/*/attempts/1/events.jsonl", '"conv1": [0.2', '"conv1": [NaN'),
     "a part is no number": ("trials/*/attempts/1/events.jsonl", '{"conv1": 0.5', '{"conv1": NaN'),
+    "a time is lost": ("trials/*/attempts/1/events.jsonl", '"t": ', '"time": '),
     "a stage is lost": ("trials/*/attempts/1/events.jsonl", '"stage"', '"stag"'),
     "provenance is a list": ("trials/*/attempts/1/provenance.json", '{"commit"', '[{}], {"commit"'),
     "versions are none": ("trials/*/attempts/1/provenance.json", '{"torch": "2.0"}', "null"),
@@ -420,6 +498,21 @@ def test_whatever_is_damaged_there_is_a_page(
     page = make(sweep, sweep_file, ledger)
     assert '<section id="trials">' in page
     assert "node1" in page or "provenance" in pattern
+    assert not re.search(r"(left out|cannot be read): \w+Error", page), "told in words"
+
+
+def test_a_failure_whose_log_cannot_be_read_is_told_in_words(sweep: Sweep, full_ledger: Ledger, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "runs", sweep.name)
+    shutil.copytree(full_ledger.path, ledger.path)
+    failed, shorten = of(sweep, "twn")[0], Shorten(ledger.root)
+    log = ledger.trial(failed.id).path / "attempts" / "1" / "log.txt"
+    log.unlink()
+    log.mkdir()
+    told = tell(sweep.trials, ledger, tidy(ledger, sweep.trials).set_index("id", drop=False), shorten)
+    (why,) = [failure.why for failure in failures(sweep.trials, ledger, told, shorten) if failure.trial.id == failed.id]
+    assert why.endswith(
+        f"{log.relative_to(ledger.root)} cannot be read (Is a directory); mend that, and repeat the command"
+    )
 
 
 def test_command_writes_below_another_root_and_refuses_an_empty_sweep(slq: Slq, tmp_path: Path) -> None:
@@ -640,7 +733,7 @@ def test_browser_tells_what_is_pointed_at_and_shows_what_is_chosen(told: dict[st
 
 @pytest.mark.slow
 def test_figures_are_interactive_on_a_screen_and_drawn_in_print(told: dict[str, Any]) -> None:
-    assert told["screen"] == [7, 3, 0]
+    assert told["screen"] == [7, 3, 1]  # the curves are no other form of the courses
     assert told["print"] == [0, 0, 6]
 
 

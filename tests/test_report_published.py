@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from suite.ledger import Ledger
+from suite.ledger import Ledger, Work
 from suite.report.web.published import SPECS
 from suite.report.web.report import report
 from suite.sweep import load_sweep
@@ -85,6 +86,32 @@ def test_a_link_is_only_where_the_page_has_the_trial(page: Page) -> None:
     shown = section(page())
     assert re.search(r"<td>9\.00</td>", shown)
     assert re.search(r'href="#row-[^"]*">5\.00 \(3\.00\)</a>', shown)
+
+
+def test_trials_are_read_once_for_all_tables(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("twin.yaml").write_text(SWEEP.replace("digits", "mnist"))
+    for trial in trials("loss"):
+        finish(trial, 0.95, 0.97)
+    for trial in load_sweep(Path("twin.yaml")).trials:
+        finish(trial, 0.91, 0.97, sweep="twin")
+    reads: list[str] = []
+    result = Work.result
+    monkeypatch.setattr(Work, "result", lambda work: [reads.append(str(work.path)), result(work)][1])
+
+    def counted() -> Counter[str]:
+        reads.clear()
+        page()
+        return Counter(reads)
+
+    spec("title: unused\n")
+    alone = counted()
+    both = SPEC.replace("sweep.yaml", "sweep.yaml, twin.yaml")
+    spec(both)
+    once = counted()
+    assert len(once) > len(alone), "of the other sweep"
+    assert {path: count for path, count in once.items() if path in alone} == alone
+    spec(both, "another")
+    assert counted() == once
 
 
 def test_mistakes_are_told_and_end_no_report(page: Page) -> None:

@@ -78,10 +78,13 @@ def usual(folder: Path, ledger: Ledger) -> Path:
 
 
 def check_file(target: Path) -> Path:
-    """The target; its folder is made if need be. Raises `UserError` if it is a folder, or cannot be in one."""
+    """The target; writing it makes its folder. Raises `UserError` if it is a folder, or cannot be in one."""
     if target.is_dir():
         raise UserError(f"{target} is a folder; name a file in it")
-    check_folder(target.parent).mkdir(parents=True, exist_ok=True)
+    check_folder(target.parent)
+    there = next(folder for folder in target.absolute().parents if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{target} cannot be written: {there} is not yours to write to; name another folder")
     return target
 
 

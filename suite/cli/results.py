@@ -48,8 +48,7 @@ def sync(
     from suite.track.store import check_uri
 
     sweep, ledger = open_sweep(sweep_file, root)
-    uri = tracking_uri or default_uri(ledger.root)
-    check_uri(uri)
+    uri = check_uri(tracking_uri or default_uri(ledger.root))
     texts = (
         follow(ledger, sweep.trials, uri, lambda: is_over(sweep, ledger))
         if stay

@@ -99,8 +99,7 @@ def run(
     from suite.track.store import check_uri
 
     sweep, ledger = open_sweep(sweep_file, root)
-    uri = tracking_uri or default_uri(ledger.root)
-    check_uri(uri)
+    uri = check_uri(tracking_uri or default_uri(ledger.root))
     if retry_failed:
         forgive(sweep, ledger)
     first = make_plan(sweep, ledger)

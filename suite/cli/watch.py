@@ -22,9 +22,6 @@ def status(
     from suite.progress import Watch, show
 
     sweep, ledger = open_sweep(sweep_file, root)
-    for trial in sweep.trials:
-        if problem := ledger.trial(trial.id).problem(trial.config()):
-            out.print(f"unreadable: {trial.label}: {problem}", style="red", markup=False, soft_wrap=True)
     show(Watch(sweep, ledger, Lookout(ledger)), out, follow=watch)
 
 

@@ -15,6 +15,8 @@ NO_MEMORY = ("memory limit", "oom-kill", "oom_kill", "Out Of Memory")
 TAIL = 2**16  # bytes of a job's log that are looked at
 SECONDS = 60.0  # that the record of a crash may be late
 
+RESULT_GONE = "it was done, but its result.json is gone"
+
 EXTERNAL = {"CANCELLED", "PREEMPTED", "TIMEOUT", "DEADLINE", "NODE_FAIL"}
 
 WORDS = {
@@ -40,8 +42,8 @@ def cause(run: Job | None, end: Event | None = None, log: str = "", code: int | 
     """
     if end is not None and end.get("outcome") == "interrupted" and run is not None and _says_more(run, end):
         return of_job(run, log)
-    if end is not None and end.get("outcome") != "done":
-        return _own(end)
+    if end is not None:
+        return RESULT_GONE if end.get("outcome") == "done" else _own(end)
     if code is not None:
         return _of_exit(code & 127 if code > 128 else 0, code, log)
     if run is None:

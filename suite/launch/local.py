@@ -17,7 +17,7 @@ from suite.config import Trial
 from suite.errors import UserError
 from suite.launch.pack import SETTINGS, Errors, pack
 from suite.launch.plan import Plan, Standing, make_plan
-from suite.ledger import Ledger
+from suite.ledger import Ledger, State
 from suite.sweep import Sweep
 
 POLL = 1.0  # seconds between looks at trials that another process is running
@@ -63,8 +63,9 @@ def run_local(sweep: Sweep, ledger: Ledger, data_root: Path, workers: Workers) -
         missing = [trial for trial in plan.missing if trial.id not in errors]
         if missing:
             errors |= _run(missing, ledger, data_root, workers)
-        elif any(entry.standing == Standing.RUNNING for entry in plan.entries):
-            time.sleep(POLL)
+        elif running := [entry.work for entry in plan.entries if entry.standing == Standing.RUNNING]:
+            while all(work.state() is State.RUNNING for work in running):  # less to read than for a plan
+                time.sleep(POLL)
         else:
             return plan, errors
 

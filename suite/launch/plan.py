@@ -104,46 +104,65 @@ def make_plan(sweep: Sweep, ledger: Ledger) -> Plan:
 
 
 def _entry(trial: Trial, work: Work, orphans: Iterable[Work]) -> Entry:
-    if problem := work.problem(trial.config()):
-        return Entry(trial, work, Standing.UNREADABLE, problem=problem)
-    replaced = tuple(orphan for orphan in orphans if _name(orphan.id) == _name(trial.id) and not orphan.problem())
-    return Entry(trial, work, standing(work, replaces=bool(replaced)), replaced)
+    planned = trial.canonical()
+    match standing(work, planned):
+        case Standing.UNREADABLE:
+            return Entry(trial, work, Standing.UNREADABLE, problem=work.problem(planned))
+        case Standing.NEW:
+            alike = (orphan for orphan in orphans if _name(orphan.id) == _name(trial.id))
+            replaced = tuple(orphan for orphan in alike if not orphan.problem())
+            return Entry(trial, work, Standing.CHANGED if replaced else Standing.NEW, replaced)
+        case found:
+            return Entry(trial, work, found)
 
 
-def standing(work: Work, *, replaces: bool = False) -> Standing:
-    """Where a trial stands; `replaces` says that there are orphans with its name."""
-    match work.state():
-        case State.NEW:
-            return Standing.CHANGED if replaces else Standing.NEW
-        case State.DONE:
-            return Standing.DONE
-        case State.RUNNING:
-            return Standing.RUNNING
-        case State.FAILED if work.failures() >= MAX_FAILURES:
-            return Standing.FAILED
-        case State.LOST if work.losses() >= MAX_LOSSES:
-            return Standing.FAILED
+def standing(work: Work, planned: Mapping[str, Any] | None = None) -> Standing:
+    """Where a trial with these settings (`Trial.canonical`) stands, by its own folder alone.
+
+    A running one is its owner's: nothing of it is judged before it has ended.
+    """
+    state = work.state()
+    if state is State.RUNNING:
+        return Standing.RUNNING
+    if work.problem(planned):
+        return Standing.UNREADABLE
+    if given_up(work, state):
+        return Standing.FAILED
+    return {State.NEW: Standing.NEW, State.DONE: Standing.DONE}.get(state, Standing.RETRY)
+
+
+def given_up(work: Work, state: State) -> bool:
+    """Whether a trial in this state failed, or was killed at the same place, so often that it is left alone."""
+    match state:
+        case State.FAILED:
+            return work.failures() >= MAX_FAILURES
+        case State.LOST:
+            return work.losses() >= MAX_LOSSES
         case _:
-            return Standing.RETRY
+            return False
 
 
-def is_missing(work: Work) -> bool:
-    """Whether a trial is to be run: it is neither done, nor being run, nor given up."""
-    return standing(work) in MISSING
+def is_missing(work: Work, planned: Mapping[str, Any] | None = None) -> bool:
+    """Whether a trial is to be run: it is neither done, nor being run, nor given up, nor unreadable."""
+    return not work.has_result() and standing(work, planned) in MISSING
 
 
 def is_over(sweep: Sweep, ledger: Ledger) -> bool:
-    """Whether every trial is done or has been given up."""
-    return all(standing(ledger.trial(trial.id)) in (Standing.DONE, Standing.FAILED) for trial in sweep.trials)
+    """Whether every trial is done, or is left alone: given up, or unreadable."""
+    works = ((ledger.trial(trial.id), trial.canonical()) for trial in sweep.trials)
+    return all(
+        work.has_result() or standing(work, planned) in (Standing.DONE, Standing.FAILED, Standing.UNREADABLE)
+        for work, planned in works
+    )
 
 
 def forgive(sweep: Sweep, ledger: Ledger, only: Work | None = None) -> list[Work]:
-    """Let every trial that is left alone (or only one) be tried again; returns them."""
+    """Let every trial that is left alone after failures (or only one) be tried again; returns them."""
     works = [ledger.trial(trial.id) for trial in sweep.trials]
-    given_up = [work for work in works if only in (None, work) and standing(work) is Standing.FAILED]
-    for work in given_up:
+    forgiven = [work for work in works if only in (None, work) and given_up(work, work.state())]
+    for work in forgiven:
         work.forgive()
-    return given_up
+    return forgiven
 
 
 def _name(identity: str) -> str:

@@ -25,7 +25,7 @@ from suite.launch.pack import DIED, NO_SPACE, STOP_FILE, Errors, pack
 from suite.launch.plan import is_missing
 from suite.launch.submission import Submission
 from suite.launch.worker import DISK_FULL
-from suite.ledger import Ledger, State, Work
+from suite.ledger import Ledger, State
 
 POLL = 0.5
 MAX_DEATHS = 3  # times that a trial's worker process may die in one run of the job
@@ -113,7 +113,7 @@ def pack_all(trials: Sequence[Trial], ledger: Ledger, drive: Drive) -> Errors:
     storage = Path(os.environ[STOP_FILE]).with_name("tune")
     while True:
         left = [trial for trial in trials if trial.id not in errors]
-        missing = [trial for trial in left if _is_wanted(ledger.trial(trial.id))]
+        missing = [trial for trial in left if _is_wanted(trial, ledger)]
         if missing:
             data_root, gpus = Path(drive.data_root), drive.gpus_per_trial
             said = pack(missing, ledger, data_root, storage, cpus=_threads, gpus=gpus, early=early)
@@ -126,11 +126,12 @@ def pack_all(trials: Sequence[Trial], ledger: Ledger, drive: Drive) -> Errors:
             return errors
 
 
-def _is_wanted(work: Work) -> bool:
+def _is_wanted(trial: Trial, ledger: Ledger) -> bool:
     """Whether it is missing, and has not been given up by the scheduler in an earlier run of this job."""
+    work = ledger.trial(trial.id)
     attempt = work.newest_attempt()
     given_up = attempt is not None and attempt.job() == slurm_job()[0] and was_stopped_early(work)
-    return is_missing(work) and not given_up
+    return is_missing(work, trial.canonical()) and not given_up
 
 
 def _threads(trial: Trial) -> int:

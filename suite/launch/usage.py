@@ -27,6 +27,7 @@ from typing import Any
 
 from rich.table import Table
 
+from suite.errors import UserError
 from suite.launch.queue import Job, Report, look
 from suite.launch.submission import Submission, submissions
 from suite.ledger import BASELINES, Attempt, Event, Ledger, State, Work, in_words
@@ -196,12 +197,15 @@ def _hours(attempt: Attempt) -> float:
 
 
 def _begin(attempt: Attempt) -> Event | None:
-    """Its first event, or the second one if that names the baseline. Does not read a long file."""
+    """Its first event, or the second one if that names the baseline. Does not read a long file. Raises `UserError` for others."""
+    path = attempt.path / "events.jsonl"
     try:
-        with (attempt.path / "events.jsonl").open("rb") as file:
+        with path.open("rb") as file:
             events: list[Event] = [json.loads(line) for line in islice(file, 2)]
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
+    if not all(isinstance(event, dict) for event in events):
+        raise UserError(f"{path} is damaged (its first lines are no events); restore it")
     return next((event for event in events if event["event"] == "baseline"), events[0] if events else None)
 
 

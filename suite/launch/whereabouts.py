@@ -15,7 +15,7 @@ from pathlib import Path
 
 from suite.claim import owner_of
 from suite.launch.cause import cause, crash, of_job, tail
-from suite.launch.plan import Standing, standing
+from suite.launch.plan import given_up
 from suite.launch.queue import Job, Report, look
 from suite.launch.submission import Submission, submissions
 from suite.ledger import Attempt, Ledger, State, Work
@@ -45,6 +45,7 @@ class Place(StrEnum):
     LOST = "lost"
     UNKNOWN = "unknown"  # depends on jobs of which Slurm says nothing
     NEW = "new"
+    UNREADABLE = "unreadable"  # its folder is damaged: it is left alone until that is mended
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _running(work: Work, submitted: Submitted) -> Where:
 def _stopped(work: Work, submitted: Submitted) -> Where:
     attempt = work.newest_attempt()
     job, why = (_job(attempt, submitted)[0], why_stopped(attempt, submitted)) if attempt else (None, "")
-    if standing(work) is Standing.FAILED:
+    if given_up(work, State.LOST):
         return Where(Place.FAILED, f"{why}; so often in a row that it is left alone until slq retry", job)
     ahead = submitted.ahead(work.id)
     if ahead.place is Place.UNKNOWN:

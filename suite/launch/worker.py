@@ -86,14 +86,14 @@ def _pending(trials: Sequence[Trial], ledger: Ledger) -> Iterator[Trial]:
     """Trials that may be claimed, those that would have to wait for somebody's baseline last."""
     waiting = []
     for trial in trials:
-        if not is_missing(ledger.trial(trial.id)):
+        if not is_missing(ledger.trial(trial.id), trial.canonical()):
             continue
         if any(ledger.baseline(identity).state() is State.RUNNING for identity in trial.start_ids):
             waiting.append(trial)
         else:
             yield trial
     for trial in waiting:
-        if is_missing(ledger.trial(trial.id)):
+        if is_missing(ledger.trial(trial.id), trial.canonical()):
             yield trial
 
 

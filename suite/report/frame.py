@@ -84,6 +84,10 @@ class PlannedTrial(Protocol):
         """All settings: `network`, `data`, `seed`, `method` (with its `name`) and whatever else there is."""
         ...
 
+    def canonical(self) -> dict[str, Any]:
+        """Those that decide the outcome, and so may not differ from what its folder says."""
+        ...
+
 
 def tidy(ledger: Ledger, planned: Sequence[PlannedTrial]) -> pd.DataFrame:
     """One row per planned trial, in the order of the plan. `suite.load` documents the columns."""
@@ -106,7 +110,7 @@ def _row(work: Work, trial: PlannedTrial) -> dict[str, Any]:
         "method": settings.pop("method.name"),
         "bits": settings.pop("method.bits", None),
     }
-    return {**identity, **settings, **_seen(work, trial.config())}
+    return {**identity, **settings, **_seen(work, trial.canonical())}
 
 
 def _labels(frame: pd.DataFrame) -> dict[str, str]:

@@ -26,7 +26,7 @@ def row_labels(titles: Sequence[str], settings: Sequence[Settings]) -> list[str]
 
     Rows of a method that differ have different labels or widths. What more than half of them have in common goes without saying.
     """
-    rows = [_gathered(row) for row in settings]
+    rows = _gathered(settings)
     peers: dict[str, list[Settings]] = defaultdict(list)
     for title, row in zip(titles, rows, strict=True):
         peers[title].append(row)
@@ -43,11 +43,26 @@ def row_labels(titles: Sequence[str], settings: Sequence[Settings]) -> list[str]
     return [label(title, row) for title, row in zip(titles, rows, strict=True)]
 
 
-def _gathered(row: Settings) -> dict[str, Any]:
-    """With the fractions kept, which may be one number or one for each layer, as one setting; None without pruning."""
-    by_layer = [value for name, value in row.items() if name.startswith(f"{KEPT}.")]
-    rest = {name: value for name, value in row.items() if name != "prune" and not name.startswith(KEPT)}
-    return {KEPT: by_layer or row.get(KEPT), **rest}
+def _gathered(rows: Sequence[Settings]) -> list[dict[str, Any]]:
+    """With the fractions kept as one setting: one number, or one for each layer, by layer where rows differ only in that; None
+    without pruning."""
+    layers: dict[tuple[Any, ...], set[tuple[str, ...]]] = defaultdict(set)
+    for row in rows:
+        kept = _by_layer(row)
+        layers[tuple(kept.values())].add(tuple(kept))
+
+    def one(row: Settings) -> Any:
+        kept = _by_layer(row)
+        if KEPT in kept or not kept:
+            return kept.get(KEPT)
+        return kept if len(layers[tuple(kept.values())]) > 1 else list(kept.values())
+
+    return [{KEPT: one(row), **{n: row[n] for n in row if n != "prune" and not n.startswith(KEPT)}} for row in rows]
+
+
+def _by_layer(row: Settings) -> dict[str, Any]:
+    """The fractions kept by their settings' names: one for each layer, or one alone."""
+    return {name: value for name, value in row.items() if name.startswith(KEPT)}
 
 
 def _usual(name: str, width: Any, peers: Sequence[Settings]) -> Any:
@@ -107,6 +122,8 @@ def in_words(name: str, value: Any) -> str:
 def _kept(value: Any) -> str:
     if value is None:
         return "not pruned"
+    if isinstance(value, dict):
+        return f"{_kept(list(value.values()))} of {'/'.join(name.removeprefix(f'{KEPT}.') for name in value)}"
     fractions = value if isinstance(value, list) else [value]
     return f"{'/'.join(f'{100 * fraction:g}' for fraction in fractions)} % kept"
 

@@ -33,10 +33,11 @@ _MOST = 100.0
 def write_tables(tables: Tables, folder: Path, *, force: bool = False) -> list[Path]:
     """Write `<sweep>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths.
 
-    Raises `LargerTableError` if those that are there rest on more trials, unless `force` replaces them all the same.
+    Raises `LargerTableError` if those that are there rest on more of the planned trials, unless `force` replaces them all the same.
     """
     if not force:
-        keep_larger(folder / f"{tables.sweep}.csv", tables.done)
+        planned = {trial: state for row in tables.rows for trial, state in row.trials.items()}
+        keep_larger(folder / f"{tables.sweep}.csv", planned)
     writers: dict[str, Callable[[Tables], str]] = {".md": markdown, ".tex": latex, ".html": html, ".csv": csv}
     folder.mkdir(parents=True, exist_ok=True)
     return [write_text(folder / f"{tables.sweep}{suffix}", write(tables)) for suffix, write in writers.items()]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from suite.history import recorded
-from suite.ledger import Attempt, Event, Ledger, Work
+from suite.ledger import Event, Ledger, Work
 from suite.report.frame import DAMAGED, PlannedTrial, complaint
 
 PERCENT = ["accuracy", "top1", "top5", "frozen"]  # fractions in the ledger
@@ -25,8 +24,10 @@ def steps(ledger: Ledger, planned: Sequence[PlannedTrial]) -> tuple[pd.DataFrame
     warnings: list[str] = []
     for work in (ledger.trial(trial.id) for trial in planned):
         try:
-            rows += _rows(work)
-            warnings += left_out(work)
+            read = {attempt.number: attempt.read_events() for attempt in work.attempts()}
+            numbered = ({**event, "attempt": number} for number, (events, _) in read.items() for event in events)
+            rows += [_row(work, event) for event in recorded(numbered)]
+            warnings += _left_out(work, {number: damaged for number, (_, damaged) in read.items()})
         except DAMAGED as error:
             warnings.append(complaint(work, error))
     frame = pd.DataFrame(rows, columns=STEP_COLUMNS)
@@ -36,18 +37,18 @@ def steps(ledger: Ledger, planned: Sequence[PlannedTrial]) -> tuple[pd.DataFrame
 
 def left_out(work: Work) -> list[str]:
     """What to tell of the trial's courses if lines of its events are damaged; nothing if none is."""
-    lines = {attempt.number: attempt.damaged_lines() for attempt in work.attempts()}
+    return _left_out(work, {attempt.number: attempt.damaged_lines() for attempt in work.attempts()})
+
+
+def damaged_lines(count: int, files: str) -> str:
+    """In the words of all who leave such lines out."""
+    return f"{count} damaged line{'s' * (count > 1)} of {files}"
+
+
+def _left_out(work: Work, lines: Mapping[int, int]) -> list[str]:
     files = ", ".join(f"attempts/{number}/events.jsonl" for number, count in lines.items() if count)
-    return [f"{work.id} is shown without {sum(lines.values())} damaged lines of {files}; restore them"] if files else []
-
-
-def _rows(work: Work) -> list[dict[str, Any]]:
-    events = chain.from_iterable(map(_numbered, work.attempts()))
-    return [_row(work, event) for event in recorded(events)]
-
-
-def _numbered(attempt: Attempt) -> Iterator[Event]:
-    return ({**event, "attempt": attempt.number} for event in attempt.events())
+    told = f"{work.id} is shown without {damaged_lines(sum(lines.values()), files)}"
+    return [told] if files else []
 
 
 def _row(work: Work, event: Event) -> dict[str, Any]:

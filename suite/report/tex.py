@@ -16,7 +16,8 @@ _TEX = str.maketrans({
 
 # In pt: an article's line; the space from a column to the next; what characters take in \footnotesize, at most about
 LINE, GAP = 345.0, 6.0
-PAGE = 44  # lines of rows; an article's page has room for 54 beside a caption, and a heading may have four
+# Lines of rows, about and at most: an article's page has room for 54 beside a caption, and a heading may have four
+PAGE, MOST = 44, 50
 _NARROW, _LETTER, _WIDE = {" ": 2.9, ".": 2.4, ",": 2.4}, 4.6, 7.2
 
 
@@ -31,12 +32,24 @@ def points(text: str) -> float:
 
 
 def on_pages(frame: pd.DataFrame, widths: Mapping[str, float]) -> list[pd.DataFrame]:
-    """A table's rows in parts of about the same height, each no taller than a page; `widths`, pt, are of columns that break."""
+    """A table's rows in parts of about the same height, none taller than a page unless a row is; `widths`, pt, are of columns that
+    break."""
     rows = frame[list(widths)].itertuples(index=False)
     heights = [max(_lines(text, width) for text, width in zip(row, widths.values(), strict=True)) for row in rows]
-    number = math.ceil(sum(heights) / PAGE)
-    places = [above * number // sum(heights) for above in accumulate(heights[:-1], initial=0)]
-    return [part for _, part in frame.groupby(places)]
+    return [part for _, part in frame.groupby(_places(heights))]
+
+
+def _places(heights: Sequence[int]) -> list[int]:
+    """The number of each row's part."""
+    total = sum(heights)
+    count = math.ceil(total / PAGE)
+    places: list[int] = []
+    wanted, used = 0, 0
+    for height, above in zip(heights, accumulate(heights, initial=0), strict=False):
+        begins = above * count // total > wanted or used + height > MOST
+        wanted, used = above * count // total, height if begins else used + height
+        places.append((places[-1] if places else 0) + begins)
+    return places
 
 
 def _lines(text: str, width: float) -> int:

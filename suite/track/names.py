@@ -24,6 +24,9 @@ class PlannedTrial(Protocol):
     def config(self) -> dict[str, Any]:
         """All settings, nested."""
 
+    def canonical(self) -> dict[str, Any]:
+        """Those that decide the outcome."""
+
 
 @dataclass(frozen=True)
 class Named:

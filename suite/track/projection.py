@@ -126,7 +126,7 @@ def project(work: Work, state: State, planned: Named | None) -> Projection:
         raise UserError(
             f"{work.path} has a result but no attempts; restore them, or remove the folder and run the trial again"
         )
-    work.check(planned.trial.config() if planned else None)
+    work.check(planned.trial.canonical() if planned else None)
     events = [attempt.events() for attempt in attempts]
     start = _milliseconds(events[0][0]["t"]) if events[0] else _claimed(attempts[0])
     end = None if state is State.RUNNING else _ended(attempts[-1], events[-1], state)

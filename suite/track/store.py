@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import sqlite3
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from suite.errors import UserError, choices
+from suite.errors import UserError
 from suite.files import write_atomic
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlartifacts"  # folder below the ledger's root
-SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "file", "databricks")
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "file", "databricks")  # MLflow's own
+PLUGINS = "mlflow.tracking_store"  # entry points: packages that know further ones
+NEAR = 0.7  # likeness from which a scheme is taken for another one, mistyped
 MOST_SHOWN = 5  # damaged trials that are named
 
 ENVIRONMENT = {
@@ -54,16 +58,27 @@ def default_uri(root: Path) -> str:
 
 def artifact_location(root: Path, uri: str) -> str | None:
     """Where a new experiment keeps its files: below the root, or None where a server decides."""
-    return None if uri.startswith("http") else (root.resolve() / ARTIFACTS).as_uri()
+    return None if uri.lower().startswith("http") else (root.resolve() / ARTIFACTS).as_uri()
 
 
-def check_uri(uri: str) -> None:
-    """Raise `UserError` for an address that MLflow cannot know, without asking it."""
-    if uri == SQLITE:
+def check_uri(uri: str) -> str:
+    """The address with its scheme in lower case, without asking MLflow, which judges schemes that are like none of its own.
+
+    Raises:
+        UserError: for a SQLite address without a file, and for a scheme that is mistyped, or cannot be one.
+    """
+    scheme, slashes, rest = uri.partition("://")
+    if not slashes:
+        return uri
+    scheme, name = scheme.lower(), scheme.lower().partition("+")[0]
+    if f"{scheme}://{rest}" == SQLITE:
         raise UserError(f"MLflow at {uri}: no file is named; write {SQLITE}results/mlflow.db, for instance")
-    scheme, slashes, _ = uri.partition("://")
-    if slashes and (name := scheme.partition("+")[0]) not in SCHEMES:
-        raise UserError(f"MLflow at {shown(uri)}: unknown scheme {name!r}{choices(name, SCHEMES)}")
+    if name not in SCHEMES and name not in entry_points(group=PLUGINS).names:
+        near = difflib.get_close_matches(name, SCHEMES, n=1, cutoff=NEAR)
+        if near or not re.fullmatch(r"[a-z][a-z0-9.-]*", name):
+            hint = f" - did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"MLflow at {shown(uri)}: unknown scheme {name!r}; allowed: {', '.join(SCHEMES)}{hint}")
+    return f"{scheme}://{rest}"
 
 
 def connect(uri: str) -> Any:
@@ -85,7 +100,6 @@ def _sqlite_address(file: Path) -> str:
     MLflow keeps one connection for each spelling of a URI as long as the process lives, and would go on writing into a
     deleted file. So a file made anew gets a new spelling: one "/." more for each file there was at this path before.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         # Elsewhere first: MLflow cannot use a database whose making, which takes seconds, was broken off.
         write_atomic(file, lambda temporary: _client(f"{SQLITE}{temporary}"))

@@ -30,6 +30,9 @@ class Planned:
     def config(self) -> dict[str, Any]:
         return self.settings
 
+    def canonical(self) -> dict[str, Any]:
+        return {name: value for name, value in self.settings.items() if name != "runtime"}
+
 
 def planned(name: str, seed: int = 0) -> Planned:
     method = {"name": "slq", "bits": 5, "partition": "loss", "stages": [5, 4, 2]}

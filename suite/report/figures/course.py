@@ -23,7 +23,8 @@ from suite.report.figures.scene import (
     select,
     snaps_of,
 )
-from suite.report.figures.style import BLACK, GREY, PAPER, look_of, sheet
+from suite.report.figures.style import BLACK, GREY, sheet
+from suite.report.figures.variants import Mark, marks
 from suite.report.number import number
 from suite.report.table import Row
 
@@ -31,12 +32,14 @@ KIND, TITLE = "course", "accuracy and loss while weights are quantized"
 COLUMNS, PAGE, MOST = 4, 12, 24  # panels in a row, on a page, in all
 HEIGHT = 2.0  # inches of a panel
 LINE = 28  # letters above a panel
+SMALL = 0.5  # of the size of marks in a figure of points
 
 
 @dataclass(frozen=True)
 class _Course:
     """One trial: (step, value) pairs in the order of time. Accuracies in %, losses in nats."""
 
+    mark: Mark  # of its configuration, as in the figure of accuracy against size
     seed: int
     baseline: float  # top-1
     snaps: list[int]  # steps at which weights were quantized
@@ -47,7 +50,8 @@ class _Course:
 
 
 def read(scene: Scene) -> Content[_Course] | Absent:
-    found, warnings = read_each(scene.quantized, lambda row: _course(scene, row))
+    looks = marks(scene.quantized)
+    found, warnings = read_each(scene.quantized, lambda row: _course(scene, row, looks[row.label]))
     if not found:
         reason = "no trial that is done has re-trained between quantizations"
         return Absent(scene.name(KIND), scene.title(TITLE), reason, warnings)
@@ -60,13 +64,13 @@ def draw(content: Content[_Course]) -> Iterator[Drawn]:
         figure = sheet(page.title, height=0.6 + HEIGHT * lines)
         cells = figure.subfigures(lines, min(COLUMNS, len(page.items)), squeeze=False).flat
         headings = level([heading(row, f"seed {course.seed}", LINE) for row, course in page.items])
-        for place, (cell, text, (row, course)) in enumerate(zip(cells, headings, page.items, strict=False)):
-            _panel(cell, text, course, look_of(row.method).colour, is_first=place % COLUMNS == 0)
+        for place, (cell, text, (_, course)) in enumerate(zip(cells, headings, page.items, strict=False)):
+            _panel(cell, text, course, is_first=place % COLUMNS == 0)
         figure.legend(handles=_handles(), loc="outside lower center", ncols=4)
         yield Drawn(page.name, page.title, _caption(page.choice), _alt(page.items), figure, page.warnings)
 
 
-def _course(scene: Scene, row: Row) -> _Course | None:
+def _course(scene: Scene, row: Row, mark: Mark) -> _Course | None:
     """Of the trial of median accuracy; None if nothing was re-trained."""
     work = scene.median(row)
     events, snaps = events_of(work), snaps_of(work)
@@ -75,6 +79,7 @@ def _course(scene: Scene, row: Row) -> _Course | None:
         return None
     tested = [event for event in events if event["event"] in ("snap", "eval", "final")]
     return _Course(
+        mark=mark,
         seed=scene.seed(work),
         baseline=float(scene.frame["baseline_top1"][work.id]),
         snaps=[int(event["step"]) for event in snaps],
@@ -89,10 +94,10 @@ def _series(events: Sequence[Event], field: str, factor: float = 1) -> list[tupl
     return [(int(event["step"]), factor * float(event[field])) for event in events]
 
 
-def _panel(cell: SubFigure, text: str, course: _Course, colour: str, *, is_first: bool) -> None:
+def _panel(cell: SubFigure, text: str, course: _Course, *, is_first: bool) -> None:
     upper, lower = cell.subplots(2, 1, sharex=True)
-    _curves(upper, course.train, course.test, course.snaps, colour)
-    _curves(lower, course.train_loss, course.test_loss, course.snaps, colour)
+    _curves(upper, course.train, course.test, course.snaps, course.mark)
+    _curves(lower, course.train_loss, course.test_loss, course.snaps, course.mark)
     upper.axhline(course.baseline, color=BLACK, lw=0.7, ls=":")
     upper.set_title(text)
     lower.set_xlabel("training step")
@@ -102,18 +107,18 @@ def _panel(cell: SubFigure, text: str, course: _Course, colour: str, *, is_first
 
 
 def _curves(
-    axes: Axes, train: list[tuple[int, float]], test: list[tuple[int, float]], snaps: list[int], colour: str
+    axes: Axes, train: list[tuple[int, float]], test: list[tuple[int, float]], snaps: list[int], mark: Mark
 ) -> None:
     for step in snaps:
         axes.axvline(step, color=GREY, lw=0.5, ls="--", zorder=0.5)
     axes.plot(*zip(*train, strict=True), color=GREY, lw=0.5, alpha=0.7)
-    axes.plot(*zip(*test, strict=True), color=colour, lw=0.8, marker="o", ms=2.6, mec=PAPER, mew=0.2)
+    axes.plot(*zip(*test, strict=True), **{**mark.style, "ls": "-", "lw": 0.8, "ms": SMALL * mark.size, "mew": 0.5})
     axes.grid(axis="x", visible=False)
 
 
 def _handles() -> list[Line2D]:
     return [
-        Line2D([], [], color=BLACK, lw=0.8, marker="o", ms=2.6, label="test (in the method's colour)"),
+        Line2D([], [], color=BLACK, lw=0.8, label="test (in the method's colour, with its variant's mark)"),
         Line2D([], [], color=GREY, lw=0.5, label="training batches"),
         Line2D([], [], color=GREY, lw=0.5, ls="--", label="weights are quantized"),
         Line2D([], [], color=BLACK, lw=0.7, ls=":", label="full precision, test"),

@@ -109,14 +109,19 @@ def spread_out(count: int, most: int) -> list[int]:
 
 
 def weights_of(layer: str, before: Numbers, after: Numbers) -> Weights:
-    """What is drawn of them. A weight that is exactly zero before is a pruned one, and is left out."""
+    """What is drawn of them. A weight that is exactly zero before is a pruned one, and is left out.
+
+    Raises ValueError if one of the others is NaN or infinite.
+    """
     values, counts = _counted([np.unique(new, return_counts=True) for _, new in _live(before, after)])
     if not len(values):
         return Weights(layer, len(before), *np.empty((4, 0)))
     share = 100 / int(counts.sum())
-    low = min(float(old.min()) for old, _ in _live(before, after))
-    high = max(float(old.max()) for old, _ in _live(before, after))
-    edges = np.linspace(*_range(min(low, values[0]), max(high, values[-1])), BINS + 1)
+    low = np.min([values[0], *(old.min() for old, _ in _live(before, after))])
+    high = np.max([values[-1], *(old.max() for old, _ in _live(before, after))])
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"not all weights of {layer} are finite numbers")
+    edges = np.linspace(*_range(low, high), BINS + 1)
     heights: Array = np.sum([np.histogram(old, edges)[0] for old, _ in _live(before, after)], axis=0, dtype=np.float64)
     return Weights(layer, len(before), edges, share * heights, values, share * counts.astype(np.float64))
 

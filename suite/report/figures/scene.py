@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import pandas as pd
 
 from suite.history import recorded
-from suite.ledger import Event, Ledger, State, Work
+from suite.ledger import Event, Ledger, State, Work, in_words
 from suite.report.frame import DAMAGED
 from suite.report.table import FULL_PRECISION, Block, Row
 
@@ -103,7 +103,7 @@ def read_each(rows: Iterable[Row], read: Callable[[Row], T | None]) -> tuple[lis
         try:
             value = read(row)
         except DAMAGED as error:
-            warnings.append(f"{full_name(row)} is left out: {type(error).__name__}: {error}")
+            warnings.append(f"{full_name(row)} is left out: {in_words(error)}")
             continue
         if value is not None:
             found.append((row, value))

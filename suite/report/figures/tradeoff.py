@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from suite.report.figures.drawn import Absent, Drawn
+from suite.report.figures.errorbar import Bar, bar, cut_off
 from suite.report.figures.pareto import pareto_front
 from suite.report.figures.scene import Scene, configurations, counted_name, full_name, trials_each
 from suite.report.figures.style import BLACK, GREY, sheet
@@ -31,7 +32,7 @@ class _Point:
     bits: float  # per weight, in the file
     size: float  # of the file, kB
     gain: float  # accuracy minus full precision's, points
-    std: float  # of `gain`; 0 for a single trial
+    bar: Bar  # of `gain`
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def draw(cloud: _Cloud) -> Iterator[Drawn]:
 
 
 def _point(row: Row) -> _Point | None:
-    if row.delta is None or row.bits_per_weight is None or row.sizes.file_bytes is None:
+    if row.delta is None or row.top1 is None or row.bits_per_weight is None or row.sizes.file_bytes is None:
         return None
-    return _Point(row, row.bits_per_weight, row.sizes.file_bytes / 1000, row.delta.mean, row.delta.std or 0.0)
+    return _Point(row, row.bits_per_weight, row.sizes.file_bytes / 1000, row.delta.mean, bar(row.delta, row.top1))
 
 
 def _panel(
@@ -88,7 +89,8 @@ def _panel(
 ) -> None:
     for point, cost in zip(points, costs, strict=True):
         mark = looks[point.row.label]
-        axes.errorbar(cost, point.gain, point.std or None, ecolor=mark.colour, elinewidth=0.6, alpha=0.5, fmt="none")
+        bars = [[reach] for reach in point.bar] if any(point.bar) else None
+        axes.errorbar(cost, point.gain, bars, ecolor=mark.colour, elinewidth=0.6, alpha=0.5, fmt="none")
         axes.plot(cost, point.gain, **mark.style)
     axes.step([costs[i] for i in front], [points[i].gain for i in front], where="post", color=GREY, lw=0.9, zorder=1)
     for i in front:
@@ -105,7 +107,8 @@ def _scale(axes: Axes, points: Sequence[_Point]) -> None:
         axes.margins(y=0.12)
         return
     axes.set_yscale("symlog", linthresh=1.0, linscale=1.2)
-    axes.set_ylim(1.3 * min(p.gain - p.std for p in points), max(0.5, 1.3 * max(p.gain + p.std for p in points)))
+    lowest, highest = min(p.gain - p.bar[0] for p in points), max(p.gain + p.bar[1] for p in points)
+    axes.set_ylim(1.3 * lowest, max(0.5, 1.3 * highest))
     axes.yaxis.set_major_locator(FixedLocator(TICKS))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, "{:+g}")))
@@ -149,8 +152,8 @@ def _caption(points: Sequence[_Point], full: Sequence[Row]) -> str:
     return (
         f"Top-1 accuracy minus that of each trial's own full-precision baseline, against the bits per quantized weight "
         f"and the size of the real file, for {configurations(rows)}. Mean ± sample standard deviation over seeds, "
-        f"{trials_each(rows)}. Grey: the Pareto front; no other configuration is both smaller and more accurate."
-        f"{ceiling}{scale}"
+        f"{trials_each(rows)}.{cut_off(p.bar for p in points)} Grey: the Pareto front; no other configuration is both smaller and "
+        f"more accurate.{ceiling}{scale}"
     )
 
 

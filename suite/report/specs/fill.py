@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from suite.ledger import Ledger, State
 from suite.report.condition import fits
-from suite.report.frame import tidy
+from suite.report.frame import PlannedTrial, tidy
 from suite.report.reference import STANDS_FOR, Found, Published, References
 from suite.report.specs.metrics import METRICS, Metric
 from suite.report.specs.spec import Place, Spec
@@ -31,6 +31,7 @@ from suite.report.verdict import (
 
 AMBIGUOUS = "ambiguous"
 TRIAL = "trial"  # column: sweep/id
+Read = Callable[[Ledger, Sequence[PlannedTrial]], pd.DataFrame]
 Configurations = list[tuple[dict[str, Any], pd.DataFrame]]  # settings that trials share, and these trials
 WORDS_AS_VALUES = {"absent": None, "any": None, "exists": True}
 
@@ -114,13 +115,14 @@ class Filled:
         return [[cell for cell in self.cells if cell.place.column is column] for column in self.spec.columns]
 
 
-def fill(spec: Spec, ledgers: Sequence[Ledger], references: References) -> Filled:
+def fill(spec: Spec, ledgers: Sequence[Ledger], references: References, read: Read = tidy) -> Filled:
     """The table as the ledgers of the spec's sweeps stand now.
 
     Args:
         ledgers: one for each of `spec.sweeps`, in their order.
+        read: gives the tidy frame of a sweep's trials; for those who fill several tables from the same ones.
     """
-    frames = [_frame(sweep.trials, ledger) for sweep, ledger in zip(spec.sweeps, ledgers, strict=True)]
+    frames = [_frame(read(ledger, sweep.trials), ledger) for sweep, ledger in zip(spec.sweeps, ledgers, strict=True)]
     frame = _once(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
     figures = references.of(spec.content.sources)
     mistakes: list[str] = list(spec.mistakes)
@@ -146,8 +148,7 @@ def fill(spec: Spec, ledgers: Sequence[Ledger], references: References) -> Fille
     )
 
 
-def _frame(trials: Sequence[Any], ledger: Ledger) -> pd.DataFrame:
-    frame = tidy(ledger, trials)
+def _frame(frame: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
     return pd.concat([frame, (f"{ledger.sweep}/" + frame["id"]).rename(TRIAL)], axis="columns")
 
 

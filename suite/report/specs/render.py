@@ -10,7 +10,6 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from suite.ledger import State
 from suite.report.page import page
 from suite.report.render import pipes, write_text
 from suite.report.specs.fill import Cell, Filled
@@ -24,10 +23,10 @@ from suite.report.written import keep_larger
 def write_filled(filled: Filled, folder: Path, *, force: bool = False) -> list[Path]:
     """Write `<spec>.md`, `.tex`, `.html` and `.csv` into `folder`, each at once; returns their paths.
 
-    Raises `LargerTableError` if those that are there rest on more trials, unless `force` replaces them all the same.
+    Raises `LargerTableError` if those that are there rest on more of the planned trials, unless `force` replaces them all the same.
     """
     if not force:
-        keep_larger(folder / f"{filled.spec.name}.csv", sum(state == State.DONE for state in filled.trials.values()))
+        keep_larger(folder / f"{filled.spec.name}.csv", filled.trials)
     writers: dict[str, Callable[[Filled], str]] = {".md": markdown, ".tex": latex, ".html": html, ".csv": csv}
     folder.mkdir(parents=True, exist_ok=True)
     return [write_text(folder / f"{filled.spec.name}{suffix}", write(filled)) for suffix, write in writers.items()]

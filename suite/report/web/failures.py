@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from suite.config import Trial
 from suite.launch.whereabouts import Submitted, ask, where
-from suite.ledger import Ledger, State, Work
+from suite.ledger import Ledger, State, Work, in_words
 from suite.report.frame import DAMAGED
 from suite.report.paths import Shorten
 from suite.report.web.told import NO_LAST_WORD, Told
@@ -54,7 +54,7 @@ def _found(
             try:
                 yield _failure(view, ledger.trial(trial.id), submitted, shorten)
             except DAMAGED as error:
-                yield Failure(view, view.state, shorten(f"{type(error).__name__}: {error}"), "", "")
+                yield Failure(view, view.state, shorten(in_words(error)), "", "")
 
 
 def _failure(view: Told, work: Work, submitted: Submitted, shorten: Shorten) -> Failure:

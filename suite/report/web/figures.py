@@ -1,4 +1,4 @@
-"""The figures of the page, each kind in two forms: interactive, and drawn.
+"""The figures of the page, most kinds in two forms: interactive, and drawn.
 
 What is drawn is printed, and is what readers without scripts see; on a screen it is seen only where there is no interactive form.
 """
@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Figure:
-    """One kind; `plots` is empty if there is nothing to show, and `drawings` then say why."""
+    """One kind. With `plots`, which are interactive, the `drawings` show the same once more, if there are any; without, they are
+    all there is, or say why there is nothing to show."""
 
     plots: list[Plot]
     drawings: list[Drawing]
@@ -48,7 +49,9 @@ def figures(number_of_block: int, scene: Scene, shorten: Shorten) -> Iterator[Fi
         return Figure([replace(made, caption=with_warnings(made.caption, content.warnings, shorten))], drawings)
 
     yield Figure(list(tradeoffs(number_of_block, scene.block)), drawn(TRADEOFF))
-    yield Figure(list(curves(number_of_block, scene, shorten)), drawn(COURSE))
+    # two kinds: all configurations in one, also unfinished ones; and each of its own, with losses on the test images
+    yield Figure(list(curves(number_of_block, scene, shorten)), [])
+    yield Figure([], drawn(COURSE))
     yield both(BREAKDOWN, "breakdown", breakdown)
     yield both(HISTOGRAMS, "histograms", histograms)
     yield both(FROZEN, "frozen", frozen_map)

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from markupsafe import Markup
 
 from suite.errors import UserError
 from suite.ledger import Ledger
+from suite.report.frame import PlannedTrial, tidy
 from suite.report.number import NOTHING
 from suite.report.reference import References
 from suite.report.specs import Filled, fill, load_spec
-from suite.report.specs.fill import Cell
+from suite.report.specs.fill import Cell, Read
 from suite.report.specs.grids import PUBLISHED, READ, TEXTS, VERDICT, footer, sheets
 from suite.report.table import Tables
 from suite.report.web.plot import anchor
@@ -37,25 +39,41 @@ class PublishedTable:
     mistakes: Sequence[str] = ()
 
 
-def published(sweep_file: Path, ledger: Ledger, references: References, tables: Tables) -> list[PublishedTable]:
-    """Of all specs that name the sweep, as the ledgers beside its own stand; `tables` are the sweep's own."""
+def published(
+    sweep_file: Path, ledger: Ledger, references: References, tables: Tables, frame: pd.DataFrame
+) -> list[PublishedTable]:
+    """Of all specs that name the sweep, as the ledgers beside its own stand; `tables` and the tidy `frame` are the sweep's own."""
+    frames = {(ledger, tuple(frame["id"])): frame}
+
+    def read(ledger: Ledger, trials: Sequence[PlannedTrial]) -> pd.DataFrame:
+        """Once, whatever the number of specs: that takes most of the time."""
+        key = ledger, tuple(trial.id for trial in trials)
+        if key not in frames:
+            frames[key] = tidy(ledger, trials)
+        return frames[key]
+
     anchors = {f"{tables.sweep}/{trial}": anchor(row) for row in tables.rows for trial in row.trials}
     return [
         table
         for spec in sorted(SPECS.glob("*.yaml"))
-        for table in _table(spec, sweep_file, ledger, references, anchors)
+        for table in _table(spec, sweep_file, ledger, references, anchors, read)
     ]
 
 
 def _table(
-    spec_file: Path, sweep_file: Path, ledger: Ledger, references: References, anchors: Mapping[str, str]
+    spec_file: Path,
+    sweep_file: Path,
+    ledger: Ledger,
+    references: References,
+    anchors: Mapping[str, str],
+    read: Read,
 ) -> Iterator[PublishedTable]:
     """None if the spec is right and no cell is of a trial of the sweep."""
     try:
         if not _names(spec_file, sweep_file):
             return
         spec = load_spec(spec_file, references)
-        filled = fill(spec, [Ledger(ledger.root, sweep.name) for sweep in spec.sweeps], references)
+        filled = fill(spec, [Ledger(ledger.root, sweep.name) for sweep in spec.sweeps], references, read)
     except UserError as error:  # it is no reason to have no report
         yield PublishedTable(spec_file.stem, mistakes=[str(error)])
         return

@@ -75,7 +75,7 @@ def report(
         footer=cells.footer(tables),
         counts=Counter(view.state for view in told.values()),
         findings=findings(tables),
-        published=published(sweep_file, ledger, references, tables),
+        published=published(sweep_file, ledger, references, tables, frame),
         explained=EXPLAINED,
         overview=overview(told.values()),
         groups=[(full_name(row), block.title, row, [told[i] for i in row.trials]) for block, row in _rows(tables)],

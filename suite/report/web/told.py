@@ -11,14 +11,15 @@ from typing import Any
 import pandas as pd
 
 from suite.config import NOT_IDENTITY, Trial, dotted
-from suite.ledger import Attempt, Event, Ledger, State, Work
+from suite.ledger import Attempt, Event, Ledger, State, Work, in_words
 from suite.progress import duration
 from suite.report.frame import DAMAGED
 from suite.report.number import NOTHING, number
 from suite.report.paths import Shorten
+from suite.report.steps import damaged_lines
 from suite.report.web.sheet import Sheet
 
-NO_LAST_WORD = "stopped without a word: it was killed, or its machine failed"
+NO_LAST_WORD = "stopped without a word: it was interrupted or killed, or its machine failed"
 FIGURES = {  # what is told -> column of the tidy frame, pattern
     "Top-1 error %": ("error", "{:.2f}"),
     "Δ full precision": ("delta", "{:+.2f}"),
@@ -57,7 +58,7 @@ def _told(trial: Trial, ledger: Ledger, row: Any, differing: Sequence[str], shor
         stages = _stages(work)
         attempts = _attempts(work, shorten)
     except DAMAGED as error:
-        warning = warning or shorten(f"its attempts cannot be read: {type(error).__name__}: {error}")
+        warning = warning or shorten(f"its attempts cannot be read: {in_words(error)}")
     return Told(
         id=trial.id,
         label=trial.label,
@@ -131,14 +132,14 @@ def _attempts(work: Work, shorten: Shorten) -> Sheet | None:
 
 
 def _attempt(attempt: Attempt, shorten: Shorten) -> list[str]:
-    events, provenance = attempt.events(), attempt.provenance()
+    (events, damaged), provenance = attempt.read_events(), attempt.provenance()
     began = datetime.fromtimestamp(events[0]["t"], UTC) if events else None
     job = f", job {attempt.job()}" if attempt.job() else ""
     return [
         str(attempt.number),
         began.strftime("%Y-%m-%d %H:%M:%S UTC") if began else NOTHING,
         duration(events[-1]["t"] - events[0]["t"]) if events else NOTHING,
-        shorten(_ended(attempt, events)) + _left_out(attempt),
+        shorten(_ended(attempt, events)) + _left_out(damaged),
         code_of(provenance),
         f"{provenance.get('host') or NOTHING}{job}",
     ]
@@ -151,10 +152,9 @@ def _ended(attempt: Attempt, events: Sequence[Event]) -> str:
     return f"{end['outcome']}: {end['error']}" if end.get("error") else str(end["outcome"])
 
 
-def _left_out(attempt: Attempt) -> str:
-    """Its courses are drawn without these."""
-    lines = attempt.damaged_lines()
-    return f"; {lines} damaged lines of events.jsonl are left out" if lines else ""
+def _left_out(damaged: int) -> str:
+    """Its courses are drawn without these lines."""
+    return f"; {damaged_lines(damaged, 'events.jsonl')} left out" if damaged else ""
 
 
 def code_of(provenance: Mapping[str, Any]) -> str:
