@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 
 from suite import checkpoint
 from suite.config import Trial
+from suite.data import DATASETS
 from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.nets import build_network
@@ -51,8 +53,10 @@ def test_a_resumed_baseline_still_names_its_published_weights(
 
 
 def test_a_holdout_that_leaves_nothing_is_found_before_anything_runs(
-    make_trial: Callable[..., Trial], ledger: Ledger
+    make_trial: Callable[..., Trial], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where a folder has fewer images than were published, or nobody knows how many these are."""
+    monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["digits"], training=None))
     trials = [make_trial({"name": "full"}), make_trial({"name": "full"}, holdout=5000)]
     with pytest.raises(UserError, match="digits: holdout 5000 leaves nothing of the 1257"):
         check_inputs(trials, ledger, Path("data"))
