@@ -501,8 +501,8 @@ def test_command_shows_a_smaller_table_and_replaces_a_larger_one_only_if_forced(
     assert ended.code == 2
     assert "missing" in ended.out
     assert ended.err == (
-        f"error: made/{name}.csv rests on 6 trials, more than the 0 that are done in this ledger, of those planned now; nothing was "
-        "written; slq tables takes --root for its ledger, --out for another folder, --force to replace it\n"
+        f"error: made/{name}.csv rests on 6 trials, more than the 0 that are done in this ledger, of those planned now; "
+        "nothing was written; slq tables takes --root for its ledger, --out for another folder, --force to replace it\n"
     )
     assert (here / "made" / f"{name}.md").read_text() == before
     assert (here / "made" / "twin.md").exists()
