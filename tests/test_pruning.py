@@ -15,7 +15,7 @@ from suite.errors import UserError
 from suite.ledger import Ledger
 from suite.pack.store import load_state
 from suite.trial import run_trial
-from tests.contract.test_methods import DyingSave, Killed
+from tests.contract.test_methods import Killed, Saves
 
 PRUNE = {"kept": {"conv2": 0.5, "fc1": 0.1}, "rounds": 3, "epochs": 2, "batch_size": 128}
 SIZES = {"conv2": 2400, "fc1": 48000}
@@ -65,10 +65,10 @@ def test_it_resumes_bit_exactly(
         ledger = Ledger(tmp_path / name, "short")
         run_trial(make_trial({"name": "full"}), ledger, Path("data"))  # makes the baseline
         if name == "killed":
-            monkeypatch.setattr(checkpoint, "save", DyingSave(dies_after))
+            monkeypatch.setattr(checkpoint, "save", Saves([dies_after]))
             with pytest.raises(Killed):
                 run_trial(trial, ledger, Path("data"))
-            monkeypatch.setattr(checkpoint, "save", DyingSave())
+            monkeypatch.setattr(checkpoint, "save", Saves())
         run_trial(trial, ledger, Path("data"))
         models.append(ledger.baseline(trial.start_id).model.read_bytes())
         assert len(ledger.baseline(trial.start_id).attempts()) == (2 if name == "killed" else 1)
@@ -90,13 +90,13 @@ def test_a_trial_that_begins_pruned_resumes_bit_exactly(
     trial = make_trial(method, prune={**PRUNE, "rounds": 1}, runtime={"checkpoint_seconds": 1e-9})
     run_trial(make_trial({"name": "full"}, prune={**PRUNE, "rounds": 1}), Ledger(tmp_path, "start"), Path("data"))
     models = []
-    for name, dies_after in (("undisturbed", None), ("killed", 5)):
+    for name, deaths in (("undisturbed", []), ("killed", [5])):
         ledger = Ledger(tmp_path, name)  # of the same root: they share the starting point
-        monkeypatch.setattr(checkpoint, "save", DyingSave(dies_after))
-        if dies_after:
+        monkeypatch.setattr(checkpoint, "save", Saves(deaths))
+        if deaths:
             with pytest.raises(Killed):
                 run_trial(trial, ledger, Path("data"))
-            monkeypatch.setattr(checkpoint, "save", DyingSave())
+            monkeypatch.setattr(checkpoint, "save", Saves())
         run_trial(trial, ledger, Path("data"))
         models.append(ledger.trial(trial.id).model.read_bytes())
     assert models[0] == models[1]
