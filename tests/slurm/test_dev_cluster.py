@@ -68,7 +68,7 @@ def test_a_lost_node_is_noticed_and_its_job_requeued(slurm_env: DevCluster) -> N
     until(lambda: slurm_env.output(job) == "run\n", "the job runs")
     assert _processes_below(slurm_env.directory, "SLURMD_NODENAME=n2")
     slurm_env.kill_node("n2")
-    assert not _processes_below(slurm_env.directory, "SLURMD_NODENAME=n2")
+    until(lambda: not _processes_below(slurm_env.directory, "SLURMD_NODENAME=n2"), "its processes are gone")
     assert slurm_env.run("status", check=False).returncode == 1
     until(lambda: slurm_env.node_state("n2").startswith("down"), "the loss is noticed")
     assert slurm_env.state(job) == "PENDING"

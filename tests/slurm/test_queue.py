@@ -167,7 +167,7 @@ def test_while_it_waits_and_runs(slurm_env: DevCluster, ends: Ends) -> None:
     assert left is not None
     assert 1500 < left <= 1800
     assert (running.cpus, report.jobs[gpu].gpus) == (2, 2)
-    until(lambda: look(names).jobs[f"{array}_5"].reason == "JobArrayTaskLimit", "the reason is known")
+    until(lambda: look(names).jobs[f"{array}_5"].reason == "JobArrayTaskLimit", "the reason is known", seconds=300)
 
 
 def test_without_the_accounting_daemon_and_without_the_controller(slurm_env: DevCluster, ends: Ends) -> None:
