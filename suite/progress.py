@@ -185,10 +185,8 @@ def _lost(group: Group) -> str:
 def _examples(snapshot: Snapshot, place: Place) -> Iterator[Text]:
     there = [each for each in snapshot.stopped if each.place is place]
     for each in there[:EXAMPLES]:
-        name = (
-            f"{each.label}: " if place is Place.UNREADABLE else f"{each.label} ({each.id})\n  "
-        )  # paths of files have ids
-        yield Text(f"{place}: {name}{each.why}", style=_STYLES[place])
+        known = "" if place is Place.UNREADABLE else f" ({each.id})\n "  # paths of damaged files have the id
+        yield Text(f"{place}: {each.label}{known or ':'} {each.why}", style=_STYLES[place])
     if len(there) > EXAMPLES:
         yield Text(f"and {len(there) - EXAMPLES} more {place}", style=_STYLES[place])
 

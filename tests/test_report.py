@@ -1149,6 +1149,16 @@ def test_every_reference_survives_latex(ledger: Ledger, references: References) 
     latex(build_tables(ledger, plan, references)).encode("ascii")
 
 
+def assert_fits(body: str, folder: Path) -> None:
+    """pdflatex takes it, and nothing in it is too wide or too tall."""
+    head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
+    (folder / "paper.tex").write_text(f"{head}{body}\\end{{document}}\n")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert re.findall(r"Overfull .*|Float too large.*", done.stdout) == []
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_latex_compiles_with_booktabs_alone_and_fits(ledger: Ledger, references: References, tmp_path: Path) -> None:
     lenets = [
@@ -1158,12 +1168,7 @@ def test_latex_compiles_with_booktabs_alone_and_fits(ledger: Ledger, references:
     ]
     run_all(ledger, [*varied()[:4], *lenets])
     body = latex(build_tables(ledger, [*varied(), *lenets], references))
-    head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
-    (tmp_path / "paper.tex").write_text(f"{head}{body}\\end{{document}}\n")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert re.findall(r"Overfull .*|Float too large.*", done.stdout) == []
+    assert_fits(body, tmp_path)
 
 
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=60))
@@ -1187,12 +1192,7 @@ def test_latex_of_a_long_table_goes_on_in_floats_that_fit_a_page(
     labels = re.findall(r"\\raggedright (SLQ.*?) &", body)
     assert len(labels) == 2 * (70 + 50), "both in two parts beside each other"
     assert labels[:70] != labels[70:140], "the parts of a page come one after the other"
-    head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
-    (tmp_path / "paper.tex").write_text(f"{head}{body}\\end{{document}}\n")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert re.findall(r"Overfull .*|Float too large.*", done.stdout) == []
+    assert_fits(body, tmp_path)
 
 
 @pytest.mark.slow
